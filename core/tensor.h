@@ -1,0 +1,57 @@
+// A contiguous array: shape, type and shared storage. Copying a Tensor shares its memory; clone() does not.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "core/dtype.h"
+#include "core/shape.h"
+#include "core/storage.h"
+#include "core/view.h"
+
+namespace cover {
+
+class Tensor {
+public:
+    Tensor() = default;  // undefined: no storage
+    // Contents are undefined.
+    static Tensor empty(const Shape& shape, DType dtype = DType::float32, Device device = Device::cpu);
+    static Tensor zeros(const Shape& shape, DType dtype = DType::float32, Device device = Device::cpu);
+
+    bool defined() const { return storage_ != nullptr; }
+    const Shape& shape() const { return shape_; }
+    std::int64_t side(int axis) const { return shape_[axis]; }
+    std::int64_t count() const { return shape_.count(); }
+    DType dtype() const { return dtype_; }
+    Device device() const { return storage_->device(); }
+    std::size_t bytes() const { return static_cast<std::size_t>(count()) * size_of(dtype_); }
+
+    View view();
+    ConstView view() const;
+    ConstView const_view() const { return view(); }
+    template <class T>
+    T* data() {
+        return view().as<T>();
+    }
+    template <class T>
+    const T* data() const {
+        return view().as<T>();
+    }
+
+    Tensor clone() const;
+    // Same memory under another shape of equal count.
+    Tensor reshaped(const Shape& shape) const;
+    // Same memory: count() of shape elements from element offset on.
+    Tensor slice(std::int64_t offset, const Shape& shape) const;
+    // Element-wise conversion between storage types (through double).
+    Tensor converted(DType dtype) const;
+    void fill(double value);
+
+private:
+    Shape shape_;
+    DType dtype_ = DType::float32;
+    std::shared_ptr<Storage> storage_;
+    std::int64_t offset_ = 0;  // in elements
+};
+
+}  // namespace cover

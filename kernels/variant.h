@@ -1,0 +1,107 @@
+// One table of variants per op. A row is one kernel: its name, where and on what it runs, and whether it can serve a
+// request. Dispatch, tests and the benchmark read the same table, so a new kernel is one row.
+#pragma once
+
+#include <map>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/check.h"
+#include "core/device.h"
+#include "core/dtype.h"
+#include "core/parallel.h"
+#include "core/view.h"
+
+namespace cover {
+
+// exact: multiplies in the storage type (bfloat16 accumulates in float32). tf32: float32 operands rounded to 10 bits.
+enum class Math : std::uint8_t { exact, tf32 };
+
+// Row names forced by --kernel OP:ROW or COVER_KERNEL, by op name. "conv:ROW" sets each conv table that has ROW.
+struct KernelSelection {
+    std::map<std::string, std::string> rows;
+};
+
+// Where work is done. Passed by reference as the last argument of every kernel; owns nothing.
+struct Stream {
+    Device device = Device::cpu;
+    ThreadPool* pool = nullptr;                   // required on the CPU
+    const DeviceFacts* facts = &machine_facts();  // what rows may assume
+    const KernelSelection* selection = nullptr;   // null: the tables' own preference
+    Math math = Math::exact;
+    void* native = nullptr;  // the CUDA stream on a device
+
+    void parallel(std::int64_t tasks, const std::function<void(std::int64_t)>& body) { pool->run(tasks, body); }
+};
+
+template <class Params, class Run>
+struct Variant {
+    const char* name;  // "ref", "cpu_avx2", "cuda_3_smem"
+    Device device;
+    DType dtype;  // of activations
+    Math math;
+    bool (*can_run)(const Params&, const DeviceFacts&);
+    Run* run;
+};
+
+template <class Params>
+bool always(const Params&, const DeviceFacts&) {
+    return true;
+}
+template <class Params>
+bool needs_avx2(const Params&, const DeviceFacts& facts) {
+    return facts.avx2;
+}
+template <class Params>
+bool needs_avx512(const Params&, const DeviceFacts& facts) {
+    return facts.avx512;
+}
+
+// Rows stand from the simplest to the fastest: the last one that can run is taken, unless the selection names another.
+// A named row that does not exist or cannot run is an error that says so, never a silent replacement.
+template <class Params, class Run>
+const Variant<Params, Run>& select(const char* op, std::span<const Variant<Params, Run>> table, const Params& params,
+                                   DType dtype, const Stream& stream) {
+    const std::string* wanted = nullptr;
+    if (stream.selection) {
+        if (const auto it = stream.selection->rows.find(op); it != stream.selection->rows.end()) wanted = &it->second;
+    }
+    const Variant<Params, Run>* best = nullptr;
+    for (const auto& row : table) {
+        if (row.device != stream.device || row.dtype != dtype || row.math != stream.math) continue;
+        if (wanted && *wanted != row.name) continue;
+        if (row.can_run(params, *stream.facts)) best = &row;
+    }
+    if (!best) {
+        std::string rows;
+        for (const auto& row : table)
+            rows += text(" ", row.name, "(", name_of(row.device), ",", name_of(row.dtype), ")");
+        fail(wanted ? ErrorKind::configuration : ErrorKind::device,
+             text("[", op, "] ",
+                  wanted ? text("row '", *wanted, "' does not exist or cannot run here for ") : "no row for ",
+                  name_of(dtype), " on ", name_of(stream.device), "; the rows are:", rows));
+    }
+    return *best;
+}
+
+// Joins the rows of several folders into one table.
+template <class Row>
+std::vector<Row> join(std::initializer_list<std::span<const Row>> parts) {
+    std::vector<Row> table;
+    for (const auto& part : parts) table.insert(table.end(), part.begin(), part.end());
+    return table;
+}
+
+inline void require_view(const char* op, const char* name, const ConstView& v, DType dtype, std::int64_t count) {
+    require(v.data != nullptr && v.dtype == dtype && v.count == count, ErrorKind::internal, "[", op, "] ", name,
+            ": expected ", count, " elements of ", name_of(dtype), ", got ", v.count, " of ", name_of(v.dtype),
+            v.data ? "" : " (undefined)");
+}
+
+// For outputs that a caller may leave out.
+inline void require_view_if(const char* op, const char* name, const ConstView& v, DType dtype, std::int64_t count) {
+    if (v) require_view(op, name, v, dtype, count);
+}
+
+}  // namespace cover
