@@ -38,6 +38,8 @@ public:
         return view().as<T>();
     }
 
+    // True when no other Tensor shares this memory.
+    bool unique() const { return storage_.use_count() == 1; }
     Tensor clone() const;
     // Same memory under another shape of equal count.
     Tensor reshaped(const Shape& shape) const;

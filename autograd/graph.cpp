@@ -1,0 +1,98 @@
+#include "autograd/graph.h"
+
+#include <cstring>
+
+#include "kernels/elementwise.h"
+
+namespace cover {
+
+Graph::Graph(Stream& stream, int spatial_dims, bool record)
+    : stream_(stream), spatial_dims_(spatial_dims), record_(record) {
+    require(spatial_dims == 2 || spatial_dims == 3, ErrorKind::internal, "[graph] images have 2 or 3 axes, got ",
+            spatial_dims);
+}
+
+Grid Graph::grid_of(const Tensor& activation) const {
+    require(activation.shape().rank() == 5, ErrorKind::internal, "[graph] an activation is (N,D,H,W,C), got ",
+            activation.shape().to_string());
+    return {spatial_dims_, activation.side(1), activation.side(2), activation.side(3)};
+}
+
+Var Graph::leaf(Tensor value, Tensor gradient) {
+    if (!record_) return constant(std::move(value));
+    require(value.shape() == gradient.shape() && value.dtype() == gradient.dtype(), ErrorKind::internal,
+            "[graph] a leaf ", value.shape().to_string(), " has a gradient of another shape or type");
+    tape_.push_back({"leaf", value.shape(), value.dtype(), std::move(gradient), true, {}});
+    return {std::move(value), static_cast<int>(tape_.size()) - 1};
+}
+
+Var Graph::record(const char* op, Tensor value, std::initializer_list<const Var*> inputs, Backward backward) {
+    bool wanted = false;
+    for (const Var* input : inputs) wanted = wanted || input->wants_gradient();
+    if (!record_ || !wanted) return constant(std::move(value));
+    tape_.push_back({op, value.shape(), value.dtype(), {}, false, std::move(backward)});
+    return {std::move(value), static_cast<int>(tape_.size()) - 1};
+}
+
+Graph::Node& Graph::node_of(const Var& var) {
+    require(var.node >= 0 && var.node < static_cast<int>(tape_.size()), ErrorKind::internal,
+            "[graph] a constant has no gradient");
+    return tape_[static_cast<std::size_t>(var.node)];
+}
+
+void Graph::accumulate(const Var& var, Tensor gradient) {
+    if (!var.wants_gradient()) return;
+    Node& node = node_of(var);
+    require(gradient.shape() == node.shape && gradient.dtype() == node.dtype, ErrorKind::internal, "[graph] '", node.op,
+            "' has shape ", node.shape.to_string(), " but was given a gradient of ", gradient.shape().to_string());
+    if (!node.gradient.defined()) {
+        node.gradient = std::move(gradient);
+        return;
+    }
+    const ElementwiseParams params{.count = gradient.count()};
+    // A gradient that somebody else holds as well must not change under them.
+    if (node.leaf || node.gradient.unique()) {
+        add(node.gradient.view(), node.gradient.const_view(), gradient.const_view(), params, stream_);
+    } else {
+        Tensor sum = Tensor::empty(node.shape, node.dtype, gradient.device());
+        add(sum.view(), node.gradient.const_view(), gradient.const_view(), params, stream_);
+        node.gradient = std::move(sum);
+    }
+}
+
+void Graph::accumulate_slice(const Var& var, std::int64_t offset, const Tensor& gradient) {
+    if (!var.wants_gradient()) return;
+    Node& node = node_of(var);
+    if (!node.gradient.defined())
+        node.gradient = Tensor::zeros(node.shape, node.dtype, gradient.device());
+    else if (!node.leaf && !node.gradient.unique())
+        node.gradient = node.gradient.clone();
+    Tensor part = node.gradient.slice(offset, gradient.shape());
+    add(part.view(), part.const_view(), gradient.const_view(), {.count = gradient.count()}, stream_);
+}
+
+Tensor Graph::gradient_of_leaf(const Var& var) {
+    Node& node = node_of(var);
+    require(node.leaf, ErrorKind::internal, "[graph] '", node.op, "' is not a leaf");
+    return node.gradient;
+}
+
+void Graph::backward(const Var& output) {
+    Tensor one = Tensor::empty(output.shape(), output.value.dtype(), output.value.device());
+    require(one.count() == 1, ErrorKind::internal, "[graph] backward starts from a scalar, got ",
+            one.shape().to_string());
+    one.fill(1);
+    backward(output, std::move(one));
+}
+
+void Graph::backward(const Var& output, Tensor cotangent) {
+    accumulate(output, std::move(cotangent));
+    for (auto it = tape_.rbegin(); it != tape_.rend(); ++it) {
+        if (it->leaf) continue;
+        if (it->backward && it->gradient.defined()) it->backward(*this, it->gradient);
+        it->backward = nullptr;
+        it->gradient = Tensor();
+    }
+}
+
+}  // namespace cover

@@ -1,0 +1,65 @@
+// Define-by-run reverse mode. Ops append a node to a tape as they run; backward() walks the tape from the end, hands
+// each node its gradient and drops what it no longer needs. The tape is the topological order: nothing is sorted, and
+// the order of every sum of gradients is the order in which the ops were called.
+#pragma once
+
+#include <functional>
+#include <vector>
+
+#include "autograd/var.h"
+#include "core/shape.h"
+#include "kernels/variant.h"
+
+namespace cover {
+
+class Graph {
+public:
+    // Called once with the gradient of the node's output. It adds to its inputs with accumulate() or, for kernels that
+    // accumulate themselves, through gradient().
+    using Backward = std::function<void(Graph&, const Tensor& doutput)>;
+
+    // spatial_dims: 2 or 3, of every activation in this graph. record = false: values only, nothing is kept.
+    Graph(Stream& stream, int spatial_dims, bool record = true);
+
+    Stream& stream() { return stream_; }
+    int spatial_dims() const { return spatial_dims_; }
+    // Of an activation (N,D,H,W,C).
+    Grid grid_of(const Tensor& activation) const;
+
+    Var constant(Tensor value) const { return {std::move(value), -1}; }
+    // A leaf whose gradient is added into `gradient`, which has the same shape and type.
+    Var leaf(Tensor value, Tensor gradient);
+
+    // Appends a node unless nothing is recorded or no input wants a gradient.
+    Var record(const char* op, Tensor value, std::initializer_list<const Var*> inputs, Backward backward);
+
+    // dvar += gradient. Refuses a wrong shape or type with a sentence. The tensor is taken over where it is the first.
+    void accumulate(const Var& var, Tensor gradient);
+    // The same for elements [offset, offset + gradient.count()) of a larger variable.
+    void accumulate_slice(const Var& var, std::int64_t offset, const Tensor& gradient);
+    // The buffer of a leaf, for kernels that add into it.
+    Tensor gradient_of_leaf(const Var& var);
+
+    // Seeds the gradient of `output` with `cotangent` (a scalar one by default) and walks back. Once per graph.
+    void backward(const Var& output);
+    void backward(const Var& output, Tensor cotangent);
+
+private:
+    struct Node {
+        const char* op;
+        Shape shape;
+        DType dtype;
+        Tensor gradient;
+        bool leaf = false;
+        Backward backward;
+    };
+
+    Node& node_of(const Var& var);
+
+    Stream& stream_;
+    int spatial_dims_;
+    bool record_;
+    std::vector<Node> tape_;
+};
+
+}  // namespace cover

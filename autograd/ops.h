@@ -1,0 +1,41 @@
+// The ops of the graph. Each is one call of its kernel and, directly below it in ops/<op>.cpp, the gradient. Shapes and
+// conventions are those of the kernel's page in kernels/.
+#pragma once
+
+#include <utility>
+
+#include "autograd/graph.h"
+#include "kernels/warp.h"
+
+namespace cover {
+
+// x (N,D,H,W,Cin), weight (kD,kH,kW,Cin,Cout), bias (Cout) -> (N,D,H,W,Cout). weight and bias are leaves or constants.
+Var conv(Graph& graph, const Var& x, const Var& weight, const Var& bias);
+
+// x (N,D,H,W,C), gamma and beta (C) -> same shape. slope of the LeakyReLU that follows; 1: none.
+Var group_norm(Graph& graph, const Var& x, const Var& gamma, const Var& beta, std::int64_t groups, double epsilon,
+               double slope);
+
+Var max_pool(Graph& graph, const Var& x);
+
+// gain * x, up-sampled by two.
+Var upsample(Graph& graph, const Var& x, bool align_corners, double gain = 1.0);
+
+Var warp(Graph& graph, const Var& source, const Var& field, WarpConvention convention);
+
+// q, k (N,D,H,W, heads * head_dim) -> displacement (N,D,H,W,nd).
+Var local_attention(Graph& graph, const Var& q, const Var& k, int heads, int head_dim, int radius);
+
+// prediction (N,D,H,W,C); target likewise and mask (N,D,H,W,1), both constants -> scalar (1).
+Var masked_l1(Graph& graph, const Var& prediction, const Tensor& target, const Tensor& mask);
+// a, b (N,D,H,W,C); mask (N,D,H,W,1), a constant -> scalar (1).
+Var masked_cosine(Graph& graph, const Var& a, const Var& b, const Tensor& mask);
+
+Var add(Graph& graph, const Var& a, const Var& b);
+Var scale(Graph& graph, const Var& x, double factor);
+// (N,D,H,W,Ca), (N,D,H,W,Cb) -> (N,D,H,W,Ca+Cb)
+Var concat(Graph& graph, const Var& a, const Var& b);
+// (2B,D,H,W,C) -> the first and the second B samples. The values share memory with x.
+std::pair<Var, Var> split_batch(Graph& graph, const Var& x);
+
+}  // namespace cover

@@ -1,0 +1,60 @@
+#include "kernels/elementwise.h"
+
+#include "autograd/ops.h"
+
+namespace cover {
+
+Var add(Graph& graph, const Var& a, const Var& b) {
+    require(a.shape() == b.shape(), ErrorKind::internal, "[add] shapes differ: ", a.shape().to_string(), " and ",
+            b.shape().to_string());
+    Tensor y = Tensor::empty(a.shape(), a.value.dtype(), a.value.device());
+    add(y.view(), a.value.view(), b.value.view(), {.count = y.count()}, graph.stream());
+
+    return graph.record("add", std::move(y), {&a, &b},
+                        [pa = Var{{}, a.node}, pb = Var{{}, b.node}](Graph& g, const Tensor& dy) {
+                            g.accumulate(pa, dy);
+                            g.accumulate(pb, dy);
+                        });
+}
+
+Var scale(Graph& graph, const Var& x, double factor) {
+    const ElementwiseParams params{.count = x.value.count(), .factor = factor};
+    Tensor y = Tensor::empty(x.shape(), x.value.dtype(), x.value.device());
+    scale(y.view(), x.value.view(), params, graph.stream());
+
+    return graph.record("scale", std::move(y), {&x}, [params, place = Var{{}, x.node}](Graph& g, const Tensor& dy) {
+        Tensor dx = Tensor::empty(dy.shape(), dy.dtype(), dy.device());
+        scale(dx.view(), dy.view(), params, g.stream());
+        g.accumulate(place, std::move(dx));
+    });
+}
+
+Var concat(Graph& graph, const Var& a, const Var& b) {
+    const Shape sa = a.shape(), sb = b.shape();
+    const ConcatParams params{.pixels = sa.count() / sa[4], .c_a = sa[4], .c_b = sb[4]};
+    Tensor y = Tensor::empty({sa[0], sa[1], sa[2], sa[3], sa[4] + sb[4]}, a.value.dtype(), a.value.device());
+    concat(y.view(), a.value.view(), b.value.view(), params, graph.stream());
+
+    return graph.record("concat", std::move(y), {&a, &b},
+                        [sa, sb, params, pa = Var{{}, a.node}, pb = Var{{}, b.node}](Graph& g, const Tensor& dy) {
+                            Tensor da = Tensor::empty(sa, dy.dtype(), dy.device());
+                            Tensor db = Tensor::empty(sb, dy.dtype(), dy.device());
+                            split(da.view(), db.view(), dy.view(), params, g.stream());
+                            g.accumulate(pa, std::move(da));
+                            g.accumulate(pb, std::move(db));
+                        });
+}
+
+std::pair<Var, Var> split_batch(Graph& graph, const Var& x) {
+    const Shape& s = x.shape();
+    require(s[0] % 2 == 0, ErrorKind::internal, "[split_batch] an odd batch of ", s[0], " cannot be halved");
+    const Shape half{s[0] / 2, s[1], s[2], s[3], s[4]};
+    const auto part = [&](std::int64_t offset) {
+        return graph.record(
+            "split_batch", x.value.slice(offset, half), {&x},
+            [offset, place = Var{{}, x.node}](Graph& g, const Tensor& dy) { g.accumulate_slice(place, offset, dy); });
+    };
+    return {part(0), part(half.count())};
+}
+
+}  // namespace cover
