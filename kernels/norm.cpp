@@ -1,0 +1,57 @@
+#include "kernels/norm.h"
+
+#include "kernels/grid_check.h"
+
+namespace cover {
+
+void validate(const GroupNormParams& params) {
+    require_positive("group_norm", "the batch", params.n);
+    require_positive("group_norm", "pixels", params.pixels);
+    require_positive("group_norm", "channels", params.channels);
+    require(params.groups >= 1 && params.channels % params.groups == 0, ErrorKind::internal, "[group_norm] ",
+            params.groups, " groups do not divide ", params.channels, " channels");
+    require(params.epsilon > 0, ErrorKind::internal, "[group_norm] epsilon must be positive, got ", params.epsilon);
+    require(params.slope > 0 && params.slope <= 1, ErrorKind::internal,
+            "[group_norm] the slope must lie in (0, 1], got ", params.slope);
+}
+
+std::span<const GroupNormVariant> group_norm_table() {
+    static const auto table = join<GroupNormVariant>({ref::group_norm_rows()});
+    return table;
+}
+
+std::span<const GroupNormBackwardVariant> group_norm_backward_table() {
+    static const auto table = join<GroupNormBackwardVariant>({ref::group_norm_backward_rows()});
+    return table;
+}
+
+void group_norm(View y, View mean, View rstd, ConstView x, ConstView gamma, ConstView beta,
+                const GroupNormParams& params, Stream& stream) {
+    validate(params);
+    require_view("group_norm", "y", y, x.dtype, params.count());
+    require_view("group_norm", "mean", mean, x.dtype, params.n * params.groups);
+    require_view("group_norm", "rstd", rstd, x.dtype, params.n * params.groups);
+    require_view("group_norm", "x", x, x.dtype, params.count());
+    require_view("group_norm", "gamma", gamma, x.dtype, params.channels);
+    require_view("group_norm", "beta", beta, x.dtype, params.channels);
+    select("group_norm", group_norm_table(), params, x.dtype, stream)
+        .run(y, mean, rstd, x, gamma, beta, params, stream);
+}
+
+void group_norm_backward(View dx, View dgamma, View dbeta, ConstView dy, ConstView x, ConstView mean, ConstView rstd,
+                         ConstView gamma, ConstView beta, const GroupNormParams& params, Stream& stream) {
+    validate(params);
+    require_view("group_norm_backward", "dx", dx, x.dtype, params.count());
+    require_view("group_norm_backward", "dgamma", dgamma, x.dtype, params.channels);
+    require_view("group_norm_backward", "dbeta", dbeta, x.dtype, params.channels);
+    require_view("group_norm_backward", "dy", dy, x.dtype, params.count());
+    require_view("group_norm_backward", "x", x, x.dtype, params.count());
+    require_view("group_norm_backward", "mean", mean, x.dtype, params.n * params.groups);
+    require_view("group_norm_backward", "rstd", rstd, x.dtype, params.n * params.groups);
+    require_view("group_norm_backward", "gamma", gamma, x.dtype, params.channels);
+    require_view("group_norm_backward", "beta", beta, x.dtype, params.channels);
+    select("group_norm_backward", group_norm_backward_table(), params, x.dtype, stream)
+        .run(dx, dgamma, dbeta, dy, x, mean, rstd, gamma, beta, params, stream);
+}
+
+}  // namespace cover
