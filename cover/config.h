@@ -109,12 +109,11 @@ void complete_config(TrainConfig& config, const DataFacts& data);
 // with a sentence that names the key. Run before a file is opened, so that a slip of the pen costs no time.
 void check_config(const TrainConfig& config);
 
-// "conv:ROW" entries as tables want them: "conv" is set for conv, conv_backward_data and conv_backward_weight.
-// Error(configuration) when an op or a row is unknown to this build, naming the nearest.
+// The `kernel` entries as the tables want them; see selection_of() in kernels/catalogue.h.
 KernelSelection kernel_selection(const TrainConfig& config);
 
-// [0, levels) whose field adds 2^(4 - level) * radius: largest component that the pyramid can express, in pixels of
-// full resolution. Spec section 10: 62 by default.
+// The largest component that the pyramid can express, in pixels of full resolution: 2^(4 - l) * radius summed over its
+// levels. Spec section 10: 62 by default.
 double pyramid_reach(const TrainConfig& config);
 
 }  // namespace cover
