@@ -144,6 +144,7 @@ void complete_config(TrainConfig& c, const DataFacts& data) {
     c.in_channels = data.channels;
     const bool plane = c.dims == 2;
 
+    if (!plane && c.patch[0] == 0) c.patch[0] = c.patch[1];
     const bool preset_shapes = plane && c.preset != Preset::none;
     for (std::size_t axis = plane ? 1 : 0; axis < 3; ++axis)
         if (c.patch[axis] == 0)

@@ -36,12 +36,13 @@ struct TrainConfig {
     static constexpr double by_dims = -1;  // a range or degree that is chosen by the number of spatial dimensions
 
     // Data and shapes. Sides are ordered (D, H, W); in 2D D is 1.
-    std::vector<std::string> data;        // patch files
-    int dims = 0;                         // 2 or 3; 0: from the file
-    int in_channels = 0;                  // 0: from the file
-    std::array<std::int64_t, 3> patch{};  // 0: 2/3 of the stored side rounded down to a multiple of 16, at least 16
-    std::int64_t batch = 0;               // 0: 24 in 2D, 2 in 3D
-    double holdout = 0;                   // share of subjects kept out of training, [0, 1)
+    std::vector<std::string> data;  // patch files
+    int dims = 0;                   // 2 or 3; 0: from the file
+    int in_channels = 0;            // 0: from the file
+    // 0: 2/3 of the stored side rounded down to a multiple of 16, at least 16. (0, S, S): S on every axis.
+    std::array<std::int64_t, 3> patch{};
+    std::int64_t batch = 0;  // 0: 24 in 2D, 2 in 3D
+    double holdout = 0;      // share of subjects kept out of training, [0, 1)
 
     // The network (spec sections 2 to 4).
     std::vector<std::int64_t> channels{32, 64, 128, 256, 512, 256, 128, 64, 32};

@@ -1,0 +1,87 @@
+// What a command line means: one struct per command, with its defaults. The parser itself is in options.cpp, the only
+// file that sees CLI11.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "app/config.h"
+
+namespace cover::app {
+
+// Something to print, then exit 0: --help, --version.
+struct TextOptions {
+    std::string text;
+};
+
+struct DemoOptions {
+    std::string out = "cover-demo";
+    int threads = 0;  // 0: all cores
+    std::uint64_t seed = 0;
+};
+
+// Values as the user wrote them; data/prepare reads them.
+struct PrepareOptions {
+    std::vector<std::string> inputs;
+    std::string out;
+    std::string size, spacing, normalize, window, store, labels, split;
+    int channels_in = 1;
+    int threads = 0;
+    bool keep_aspect = false, strict = false;
+};
+
+struct PretrainOptions {
+    ConfigSources config;
+    std::string out;
+};
+
+struct EvaluateOptions {
+    std::string weights;
+    std::vector<std::string> data;
+    std::int64_t pairs = 64;
+    std::uint64_t seed = 1;
+    ConfigSources config;  // degree, patch, device, precision, threads, kernel where they were given
+    bool json = false;
+};
+
+struct ExportOptions {
+    std::string run, out;
+    std::string part = "all";  // or "backbone"
+};
+
+struct VerifyGoldenOptions {
+    std::vector<std::string> files;
+    std::string dump;
+    ConfigSources config;  // warp, device, precision, threads, kernel
+    bool warp_given = false;
+    bool json = false;
+};
+
+struct BenchStepOptions {
+    ConfigSources config;  // shapes, network and machine
+    int steps = 5;
+    bool profile = false, json = false;
+};
+
+struct BenchOpsOptions {
+    ConfigSources config;
+    std::string op;        // empty: every op
+    double seconds = 0.2;  // per row
+    bool json = false;
+};
+
+struct InfoOptions {
+    std::string file;  // empty: the program and the machine
+    bool json = false;
+};
+
+using Command = std::variant<TextOptions, DemoOptions, PrepareOptions, PretrainOptions, EvaluateOptions, ExportOptions,
+                             VerifyGoldenOptions, BenchStepOptions, BenchOpsOptions, InfoOptions>;
+
+// Throws Error(usage) on an unknown command or option (naming the nearest), a missing one, or a value that cannot be
+// read.
+Command parse_command_line(int argc, const char* const* argv);
+
+}  // namespace cover::app
