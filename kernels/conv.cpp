@@ -13,17 +13,19 @@ void validate(const ConvParams& params) {
 }
 
 std::span<const ConvVariant> conv_table() {
-    static const auto table = join<ConvVariant>({ref::conv_rows()});
+    static const auto table = join<ConvVariant>({ref::conv_rows(), cpu::conv_rows()});
     return table;
 }
 
 std::span<const ConvBackwardDataVariant> conv_backward_data_table() {
-    static const auto table = join<ConvBackwardDataVariant>({ref::conv_backward_data_rows()});
+    static const auto table =
+        join<ConvBackwardDataVariant>({ref::conv_backward_data_rows(), cpu::conv_backward_data_rows()});
     return table;
 }
 
 std::span<const ConvBackwardWeightVariant> conv_backward_weight_table() {
-    static const auto table = join<ConvBackwardWeightVariant>({ref::conv_backward_weight_rows()});
+    static const auto table =
+        join<ConvBackwardWeightVariant>({ref::conv_backward_weight_rows(), cpu::conv_backward_weight_rows()});
     return table;
 }
 

@@ -1,0 +1,154 @@
+// y = bias + x * weight and dx = dy * flipped, transposed weight, by strips of output pixels.
+#include "kernels/cpu/conv_driver.h"
+#include "kernels/cpu/conv_strip.h"
+
+namespace cover::cpu {
+namespace {
+
+constexpr i64 max_rows = 9;
+
+struct Forward {
+    const ConvKernels& kernels;
+    const ConvParams& params;
+    float* y;
+    const float* x;
+    const float* weight;
+    const float* bias;
+    bool transposed;
+    i64 c_in, c_out;  // of this run: swapped when transposed
+    StripPlan plan;
+    ChannelBlocks blocks;
+    ChannelTiles tiles;
+    Tensor padded_bias;
+
+    Forward(const ConvKernels& kernels_, const ConvParams& params_, float* y_, const float* x_, const float* weight_,
+            const float* bias_, bool transposed_)
+        : kernels(kernels_),
+          params(params_),
+          y(y_),
+          x(x_),
+          weight(weight_),
+          bias(bias_),
+          transposed(transposed_),
+          c_in(transposed_ ? params_.c_out : params_.c_in),
+          c_out(transposed_ ? params_.c_in : params_.c_out),
+          plan(params_),
+          blocks(c_in, params_.kernel == 1 ? 256 : 32),
+          tiles(c_out, kernels_.lanes),
+          padded_bias(floats(tiles.columns())) {
+        float* b = padded_bias.data<float>();
+        for (i64 c = 0; c < tiles.columns(); ++c) b[c] = bias && c < c_out ? bias[c] : 0.0f;
+    }
+
+    i64 depth(i64 block) const { return params.taps() * blocks.of(block); }
+
+    // The weights of one block and tile as (row tap, width tap, channel, width of the tile).
+    void pack(i64 block, i64 tile, float* panel) const {
+        const i64 channels = blocks.of(block), width = tiles.width(tile), taps = params.taps();
+        const i64 k0 = blocks.first(block), c0 = tiles.first(tile);
+        for (i64 t = 0; t < taps; ++t, panel += channels * width) {
+            if (transposed)
+                kernels.copy_panel_transposed(panel, weight + ((taps - 1 - t) * c_out + c0) * c_in + k0, channels, c_in,
+                                              tiles.of(tile), width);
+            else
+                kernels.copy_panel(panel, weight + (t * c_in + k0) * c_out + c0, channels, c_out, tiles.of(tile),
+                                   width);
+        }
+    }
+
+    ConvBlock describe(i64 block, i64 tile, i64 first_pixel) const {
+        ConvBlock b{};
+        b.run = plan.taps_w * blocks.of(block);
+        b.rows = plan.rows();
+        b.pixel_stride = blocks.of(block);
+        b.bias = block == 0 ? padded_bias.data<float>() + tiles.first(tile) : nullptr;
+        b.y = y + first_pixel * c_out + tiles.first(tile);
+        b.y_stride = c_out;
+        b.vectors = tiles.vectors(tile);
+        b.channels = static_cast<int>(tiles.of(tile));
+        return b;
+    }
+
+    // Many pixels: the weights are packed once, a task is a strip with a padded copy of its own.
+    void by_strips(Stream& stream) {
+        const i64 columns = tiles.columns();
+        Tensor packed = floats(params.taps() * c_in * columns);
+        float* panels = packed.data<float>();
+        const auto panel = [&](i64 block, i64 tile) {
+            return panels + params.taps() * blocks.first(block) * columns + depth(block) * tiles.columns_before(tile);
+        };
+        stream.parallel(blocks.count * tiles.count, [&](i64 task) {
+            pack(task / tiles.count, task % tiles.count, panel(task / tiles.count, task % tiles.count));
+        });
+        const bool direct = params.kernel == 1;
+        const i64 most = std::min(blocks.size, c_in);
+        const std::vector<Strip> strips = plan.strips(most, c_out, 80 * 1024);
+        stream.parallel(static_cast<i64>(strips.size()), [&](i64 task) {
+            const Strip& s = strips[static_cast<std::size_t>(task)];
+            Tensor scratch = floats(direct ? 1 : plan.padded_pixels(s) * most);
+            Tensor positions = floats(plan.pixels(s));
+            auto* pixel = reinterpret_cast<std::int32_t*>(positions.data<float>());
+            plan.fill_positions(s, 1, pixel);
+            i64 row_offset[max_rows];
+            for (i64 block = 0; block < blocks.count; ++block) {
+                const i64 channels = blocks.of(block);
+                plan.fill_row_offsets(s, channels, row_offset);
+                if (!direct) plan.copy(s, x, c_in, blocks.first(block), channels, scratch.data<float>());
+                for (i64 tile = 0; tile < tiles.count; ++tile) {
+                    ConvBlock b = describe(block, tile, plan.first_pixel(s));
+                    b.x = direct ? x + plan.first_pixel(s) * c_in + blocks.first(block) : scratch.data<float>();
+                    if (direct) b.pixel_stride = c_in;
+                    b.pixel = pixel;
+                    b.pixels = plan.pixels(s);
+                    b.row_offset = row_offset;
+                    b.panel = panel(block, tile);
+                    kernels.forward_block(b);
+                }
+            }
+        });
+    }
+
+    // Few pixels and many weights: the padded input is shared, a task owns output channels and packs their weights.
+    void by_channels(Stream& stream) {
+        const Strip all = plan.everything();
+        const i64 pixels = plan.pixels(all), padded = plan.padded_pixels(all);
+        Tensor copies = floats(padded * c_in);
+        Tensor positions = floats(pixels);
+        auto* pixel = reinterpret_cast<std::int32_t*>(positions.data<float>());
+        plan.fill_positions(all, 1, pixel);
+        stream.parallel(blocks.count * plan.n, [&](i64 task) {
+            const i64 block = task / plan.n, sample = task % plan.n;
+            plan.copy(
+                plan.sample(sample), x, c_in, blocks.first(block), blocks.of(block),
+                copies.data<float>() + padded * blocks.first(block) + sample * (padded / plan.n) * blocks.of(block));
+        });
+        stream.parallel(tiles.count, [&](i64 tile) {
+            Tensor panel = floats(depth(0) * tiles.width(tile));
+            i64 row_offset[max_rows];
+            for (i64 block = 0; block < blocks.count; ++block) {
+                pack(block, tile, panel.data<float>());
+                plan.fill_row_offsets(all, blocks.of(block), row_offset);
+                ConvBlock b = describe(block, tile, 0);
+                b.x = copies.data<float>() + padded * blocks.first(block);
+                b.pixel = pixel;
+                b.pixels = pixels;
+                b.row_offset = row_offset;
+                b.panel = panel.data<float>();
+                kernels.forward_block(b);
+            }
+        });
+    }
+};
+
+}  // namespace
+
+void conv_forward(const ConvKernels& kernels, float* y, const float* x, const float* weight, const float* bias,
+                  bool transposed, const ConvParams& params, Stream& stream) {
+    Forward run(kernels, params, y, x, weight, bias, transposed);
+    if (params.n * params.grid.pixels() <= 1024 && run.tiles.count >= 8)
+        run.by_channels(stream);
+    else
+        run.by_strips(stream);
+}
+
+}  // namespace cover::cpu
