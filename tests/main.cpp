@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "data/h5.h"
 #include "tests/support.h"
 
 namespace {
@@ -51,6 +52,7 @@ void cover::test::skip(const std::string& reason) {
 }
 
 int main(int argc, char** argv) {
+    if (const int code = cover::run_child_if_asked(argc, argv); code >= 0) return code;
     doctest::Context context(argc, argv);
     const int result = context.run();
     if (context.shouldExit()) return result;
