@@ -1,0 +1,146 @@
+#include "cover/golden.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+namespace cover {
+namespace {
+
+// |a - b|_2^2 and |b|_2^2.
+struct Squares {
+    double error = 0, norm = 0;
+    double relative() const { return norm > 0 ? std::sqrt(error / norm) : std::sqrt(error); }
+};
+
+Squares squares(const Tensor& got, const Tensor& expected) {
+    Squares s;
+    if (!(got.shape() == expected.shape())) {
+        s.error = std::numeric_limits<double>::infinity();
+        return s;
+    }
+    const Tensor a = got.converted(DType::float64), b = expected.converted(DType::float64);
+    for (std::int64_t i = 0; i < a.count(); ++i) {
+        const double d = a.data<double>()[i] - b.data<double>()[i];
+        s.error += d * d;
+        s.norm += b.data<double>()[i] * b.data<double>()[i];
+    }
+    return s;
+}
+
+const Tensor& named(const std::vector<NamedTensor>& list, const std::string& name, const char* what) {
+    for (const NamedTensor& t : list)
+        if (t.name == name) return t.tensor;
+    fail(ErrorKind::data, text("[golden] the file has no ", what, " of ", name));
+}
+
+}  // namespace
+
+bool GoldenResult::ok() const {
+    return !checks.empty() && std::all_of(checks.begin(), checks.end(), [](const GoldenCheck& c) { return c.ok(); });
+}
+
+Tensor channels_last(const Tensor& file, int spatial_dims, DType dtype) {
+    const Shape& s = file.shape();
+    require(s.rank() == spatial_dims + 2, ErrorKind::data, "[golden] an array of ", s.to_string(),
+            " does not have a batch, a channel and ", spatial_dims, " spatial axes");
+    const std::int64_t depth = spatial_dims == 3 ? s[2] : 1, h = s[spatial_dims], w = s[spatial_dims + 1];
+    const std::int64_t pixels = depth * h * w, channels = s[1];
+    const Tensor source = file.converted(DType::float64);
+    Tensor out = Tensor::empty({s[0], depth, h, w, channels}, DType::float64);
+    for (std::int64_t b = 0; b < s[0]; ++b)
+        for (std::int64_t c = 0; c < channels; ++c)
+            for (std::int64_t p = 0; p < pixels; ++p)
+                out.data<double>()[(b * pixels + p) * channels + c] =
+                    source.data<double>()[(b * channels + c) * pixels + p];
+    return out.converted(dtype);
+}
+
+Tensor channels_first(const Tensor& activation, int spatial_dims) {
+    const Shape& s = activation.shape();
+    Shape shape{s[0], s[4]};
+    for (int axis = 4 - spatial_dims; axis < 4; ++axis) shape.append(s[axis]);
+    const std::int64_t pixels = s[1] * s[2] * s[3], channels = s[4];
+    const Tensor source = activation.converted(DType::float64);
+    Tensor out = Tensor::empty(shape, DType::float64);
+    for (std::int64_t b = 0; b < s[0]; ++b)
+        for (std::int64_t p = 0; p < pixels; ++p)
+            for (std::int64_t c = 0; c < channels; ++c)
+                out.data<double>()[(b * channels + c) * pixels + p] =
+                    source.data<double>()[(b * pixels + p) * channels + c];
+    return out.converted(activation.dtype());
+}
+
+GoldenResult run_golden(const GoldenCase& golden, DType dtype, Stream& stream) {
+    const bool fine = dtype == DType::float64;
+    const int nd = golden.model.spatial_dims;
+    const double tight = fine ? 1e-9 : 2e-6, stored = 6e-8;
+    const double whole_gradient = fine ? stored : 1e-5, per_tensor = fine ? stored : 1e-4;
+
+    Model model(golden.model, dtype);
+    model.load(golden.weights, "the golden file");
+    OptimizerOptions options{.weight_decay = golden.weight_decay, .clip = golden.clip};
+    Optimizer optimizer(model.parameters(), options);
+
+    Views views;
+    const Tensor moving = channels_last(golden.moving, nd, dtype), fixed = channels_last(golden.fixed, nd, dtype);
+    Shape both = moving.shape();
+    both[0] *= 2;
+    views.images = Tensor::empty(both, dtype);
+    auto* bytes = static_cast<char*>(views.images.view().data);
+    std::memcpy(bytes, moving.view().data, moving.bytes());
+    std::memcpy(bytes + moving.bytes(), fixed.view().data, fixed.bytes());
+    views.field = channels_last(golden.field, nd, dtype);
+    views.mask = channels_last(golden.mask, nd, dtype);
+
+    GoldenResult out;
+    const auto check = [&](std::string name, double error, double tolerance) {
+        out.checks.push_back({std::move(name), error, tolerance});
+    };
+    {
+        Graph graph(stream, nd, false);
+        const Model::Prediction prediction = model.predict(graph, graph.constant(views.images));
+        out.flow = channels_first(prediction.field.value, nd);
+        out.features_moving = channels_first(prediction.moving.back().value, nd);
+        out.features_fixed = channels_first(prediction.fixed.back().value, nd);
+        check("flow", squares(out.flow, golden.flow).relative(), tight);
+        check("f_M", squares(out.features_moving, golden.features_moving).relative(), tight);
+        check("f_F", squares(out.features_fixed, golden.features_fixed).relative(), tight);
+    }
+    const auto& list = model.parameters().list();
+    for (std::size_t step = 0; step < 3; ++step) {
+        const StepResult result = train_step(model, optimizer, views, LossTerms::both, golden.lr, stream);
+        out.steps[step] = {result.loss_vec, result.loss_con, result.grad_norm};
+        const GoldenCase::Step& expected = golden.steps[step];
+        const auto loss_tolerance = [&](double value) { return (fine ? 1e-9 : 1e-5) * std::max(1.0, std::abs(value)); };
+        const std::string at = text("step ", step, " ");
+        check(at + "loss_vec", std::abs(result.loss_vec - expected.loss_vec), loss_tolerance(expected.loss_vec));
+        check(at + "loss_con", std::abs(result.loss_con - expected.loss_con), loss_tolerance(expected.loss_con));
+        check(at + "grad_norm", std::abs(result.grad_norm - expected.grad_norm) / expected.grad_norm,
+              fine ? 1e-9 : 1e-5);
+        if (step > 0) continue;
+        Squares total;
+        std::vector<GoldenCheck> tensors;
+        for (std::size_t i = 0; i < list.size(); ++i) {
+            const Tensor gradient = model.parameters().to_file(model.parameters().gradients(), static_cast<int>(i));
+            const Squares s = squares(gradient, named(golden.gradients, list[i].name, "gradient"));
+            total.error += s.error;
+            total.norm += s.norm;
+            out.gradients.push_back({list[i].name, gradient});
+            tensors.push_back({"grad/" + list[i].name, s.relative(), per_tensor});
+        }
+        check("whole gradient", total.relative(), whole_gradient);
+        out.checks.insert(out.checks.end(), tensors.begin(), tensors.end());
+    }
+    for (std::size_t i = 0; i < list.size(); ++i) {
+        const Tensor after = model.parameters().to_file(model.parameters().values(), static_cast<int>(i));
+        check("weights_after/" + list[i].name,
+              squares(after, named(golden.weights_after, list[i].name, "weight after three steps")).relative(),
+              fine ? stored : 1e-4);
+        out.weights_after.push_back({list[i].name, after});
+    }
+    return out;
+}
+
+}  // namespace cover

@@ -1,0 +1,53 @@
+// Runs a model against recorded numbers: three optimizer steps on one batch. Where the numbers come from (a golden
+// file) is the caller's business.
+#pragma once
+
+#include <array>
+#include <string>
+#include <vector>
+
+#include "cover/model.h"
+#include "cover/step.h"
+
+namespace cover {
+
+struct GoldenCase {
+    ModelConfig model;
+    double lr = 1e-3, weight_decay = 1e-4, clip = 1;
+    std::vector<NamedTensor> weights;              // authors' names and layout
+    Tensor moving, fixed, field, mask;             // (B, C, spatial...)
+    Tensor flow, features_moving, features_fixed;  // of step 0, (B, C, spatial...)
+    struct Step {
+        double loss_vec = 0, loss_con = 0, grad_norm = 0;
+    };
+    std::array<Step, 3> steps;
+    std::vector<NamedTensor> gradients;      // of step 0
+    std::vector<NamedTensor> weights_after;  // of step 2
+};
+
+struct GoldenCheck {
+    std::string name;
+    double error = 0, tolerance = 0;
+    // A NaN fails.
+    bool ok() const { return error <= tolerance; }
+};
+
+struct GoldenResult {
+    std::vector<GoldenCheck> checks;
+    // What was computed, in the file's layouts and the precision of the run.
+    Tensor flow, features_moving, features_fixed;
+    std::array<GoldenCase::Step, 3> steps;
+    std::vector<NamedTensor> gradients, weights_after;
+    bool ok() const;
+};
+
+// dtype float64 takes the reference rows. Tolerances: float32 flow and features 2e-6 (relative 2-norm), losses
+// 1e-5 * max(1, value), whole gradient 1e-5, each tensor 1e-4, weights 1e-4; float64 1e-9, and 6e-8 for what the file
+// stores in float32.
+GoldenResult run_golden(const GoldenCase& golden, DType dtype, Stream& stream);
+
+// (B, C, spatial...) <-> channels last (B,D,H,W,C), in the dtype given.
+Tensor channels_last(const Tensor& file, int spatial_dims, DType dtype);
+Tensor channels_first(const Tensor& activation, int spatial_dims);
+
+}  // namespace cover

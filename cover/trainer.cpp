@@ -1,0 +1,92 @@
+#include "cover/trainer.h"
+
+#include <chrono>
+
+#include "nn/init.h"
+#include "nn/schedule.h"
+
+namespace cover {
+
+ModelConfig model_config(const TrainConfig& config) {
+    return {.spatial_dims = config.dims,
+            .in_channels = config.in_channels,
+            .channels = config.channels,
+            .head_dim = config.head_dim,
+            .heads = config.heads,
+            .radius = config.radius,
+            .levels = config.levels,
+            .warp = config.warp};
+}
+
+OptimizerOptions optimizer_options(const TrainConfig& config) {
+    return {.adam = config.optimizer == OptimizerKind::adam,
+            .beta1 = config.beta1,
+            .beta2 = config.beta2,
+            .epsilon = config.epsilon,
+            .momentum = config.momentum,
+            .weight_decay = config.weight_decay,
+            .clip = config.clip};
+}
+
+Trainer::Trainer(const TrainConfig& config, Stream& stream)
+    : config_(config),
+      stream_(stream),
+      model_(model_config(config)),
+      optimizer_(model_.parameters(), optimizer_options(config)) {
+    initialise(model_.parameters(), config.seed);
+}
+
+StepRecord Trainer::step(const Tensor& images, const std::vector<SampleKey>& keys) {
+    const auto start = std::chrono::steady_clock::now();
+    StepRecord record{.step = steps_done_,
+                      .lr = learning_rate(config_.lr, config_.schedule == ScheduleKind::cosine, config_.warmup,
+                                          steps_done_, config_.steps)};
+    const Views views = make_views(images, keys, config_, stream_);
+    record.valid = views.valid;
+    record.redrawn = views.redrawn;
+    record.skipped = views.empty;
+    if (views.empty)
+        ++steps_skipped_;
+    else
+        record.result = train_step(model_, optimizer_, views, config_.loss, record.lr, stream_);
+    ++steps_done_;
+    record.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    return record;
+}
+
+std::size_t estimate_memory(const TrainConfig& config) {
+    // Floats per pixel of full resolution that one image holds until its backward: per stage the two raw convolution
+    // outputs and their activations, and in the decoder the joined input; coarser stages hold fewer pixels.
+    const auto& c = config.channels;
+    const double shrink = config.dims == 2 ? 0.25 : 0.125;
+    double floats = 2 * static_cast<double>(config.in_channels), share = 1;
+    for (std::size_t level = 0; level < 5; ++level, share *= shrink) {
+        const auto encoder = static_cast<double>(c[level]);
+        floats += share * 4 * encoder;
+        if (level > 0) floats += share * static_cast<double>(c[level - 1]);  // pooled input
+        if (level < 4) {
+            const auto decoder = static_cast<double>(c[8 - level]);
+            floats += share * (4 * decoder + encoder + 2 * static_cast<double>(c[7 - level]));
+        }
+    }
+    const double pixels = static_cast<double>(config.patch[0] * config.patch[1] * config.patch[2]);
+    double image_share = 1;
+    for (int axis = 0; axis < config.dims; ++axis) image_share *= 1.5;
+    // Gradients alive at the peak: three maps of the widest full-resolution layer. Views: the stored image twice and
+    // its field.
+    floats += 3 * static_cast<double>(c[0] + c[7]) +
+              image_share * (static_cast<double>(config.dims) + 2 * static_cast<double>(config.in_channels)) / 2;
+    ParameterSet parameters(config.dims);
+    UNet(parameters, config.in_channels, config.channels);
+    const double weights = 4.0 * static_cast<double>(parameters.trained_count()) * sizeof(float);
+    return static_cast<std::size_t>(2 * static_cast<double>(config.batch) * pixels * floats * sizeof(float) + weights);
+}
+
+std::int64_t largest_batch(const TrainConfig& config, std::size_t bytes) {
+    TrainConfig tried = config;
+    for (tried.batch = config.batch; tried.batch > 0; --tried.batch)
+        if (estimate_memory(tried) <= bytes) break;
+    return tried.batch;
+}
+
+}  // namespace cover

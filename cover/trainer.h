@@ -1,0 +1,56 @@
+// A training run without its files: weights, optimizer, schedule and the views of each batch. Spec section 7.
+#pragma once
+
+#include <cstddef>
+#include <vector>
+
+#include "cover/step.h"
+
+namespace cover {
+
+ModelConfig model_config(const TrainConfig& config);
+OptimizerOptions optimizer_options(const TrainConfig& config);
+
+struct StepRecord {
+    std::int64_t step = 0;  // of this record, from 0
+    StepResult result;
+    double lr = 0;
+    double valid = 0;          // share of the mask
+    std::int64_t redrawn = 0;  // samples
+    bool skipped = false;      // empty mask in the whole batch: nothing changed, result is all zero
+    double seconds = 0;        // views, step and optimizer; not the wait for data
+
+    // L_vec divided by what a zero field would score on the same batch and mask.
+    double loss_vec_ratio() const { return result.loss_vec / result.loss_vec_zero; }
+};
+
+class Trainer {
+public:
+    // config: completed (complete_config). Weights are drawn from the seed. The stream must outlive the trainer.
+    Trainer(const TrainConfig& config, Stream& stream);
+
+    // images (B,D,H,W,C) as stored, one key each. Throws Error(numerical) as train_step does.
+    StepRecord step(const Tensor& images, const std::vector<SampleKey>& keys);
+
+    Model& model() { return model_; }
+    const Model& model() const { return model_; }
+    Optimizer& optimizer() { return optimizer_; }
+    // Batches seen so far, skipped ones included: the next record's number.
+    std::int64_t steps_done() const { return steps_done_; }
+    std::int64_t steps_skipped() const { return steps_skipped_; }
+
+private:
+    TrainConfig config_;
+    Stream& stream_;
+    Model model_;
+    Optimizer optimizer_;
+    std::int64_t steps_done_ = 0, steps_skipped_ = 0;
+};
+
+// Bytes of tensors that a step holds at its peak, weights and moments included. An upper estimate within a few percent.
+std::size_t estimate_memory(const TrainConfig& config);
+
+// Largest batch whose estimate fits `bytes`; 0 when not even one sample does.
+std::int64_t largest_batch(const TrainConfig& config, std::size_t bytes);
+
+}  // namespace cover
