@@ -13,7 +13,7 @@ OptimizerOptions optimizer_options(const TrainConfig& config);
 
 struct StepRecord {
     std::int64_t step = 0;  // of this record, from 0
-    StepResult result;
+    StepResult result{};
     double lr = 0;
     double valid = 0;          // share of the mask
     std::int64_t redrawn = 0;  // samples
