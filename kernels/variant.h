@@ -2,9 +2,12 @@
 // request. Dispatch, tests and the benchmark read the same table, so a new kernel is one row.
 #pragma once
 
+#include <chrono>
 #include <map>
 #include <span>
 #include <string>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "core/check.h"
@@ -23,6 +26,16 @@ struct KernelSelection {
     std::map<std::string, std::string> rows;
 };
 
+// What each row of each op has cost, by "op:row". Times are those of the caller.
+struct KernelProfile {
+    struct Entry {
+        std::int64_t calls = 0;
+        double seconds = 0;
+        double bytes = 0;  // of all arguments: what a pass must read and write at least
+    };
+    std::map<std::string, Entry> entries;
+};
+
 // Where work is done. Passed by reference as the last argument of every kernel; owns nothing.
 struct Stream {
     Device device = Device::cpu;
@@ -30,7 +43,8 @@ struct Stream {
     const DeviceFacts* facts = &machine_facts();  // what rows may assume
     const KernelSelection* selection = nullptr;   // null: the tables' own preference
     Math math = Math::exact;
-    void* native = nullptr;  // the CUDA stream on a device
+    void* native = nullptr;            // the CUDA stream on a device
+    KernelProfile* profile = nullptr;  // null: nothing is timed
 
     void parallel(std::int64_t tasks, const std::function<void(std::int64_t)>& body) { pool->run(tasks, body); }
 };
@@ -58,11 +72,40 @@ bool needs_avx512(const Params&, const DeviceFacts& facts) {
     return facts.avx512;
 }
 
+// A row that was selected for an op: the row itself, and run() with its time noted where the stream has a profile.
+template <class Params, class Run>
+struct Selected : Variant<Params, Run> {
+    const char* op;
+    KernelProfile* profile;
+
+    template <class... Arguments>
+    void run(Arguments&&... arguments) const {
+        if (!profile) return Variant<Params, Run>::run(std::forward<Arguments>(arguments)...);
+        const auto start = std::chrono::steady_clock::now();
+        Variant<Params, Run>::run(arguments...);
+        auto& entry = profile->entries[text(op, ":", this->name)];
+        entry.seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+        entry.bytes += (bytes_of(arguments) + ...);
+        ++entry.calls;
+    }
+
+private:
+    template <class Argument>
+    static double bytes_of(const Argument& argument) {
+        if constexpr (std::is_convertible_v<Argument, ConstView>) {
+            const ConstView view = argument;
+            return view ? static_cast<double>(view.count) * static_cast<double>(size_of(view.dtype)) : 0.0;
+        } else {
+            return 0.0;
+        }
+    }
+};
+
 // Rows stand from the simplest to the fastest: the last one that can run is taken, unless the selection names another.
 // A named row that does not exist or cannot run is an error that says so, never a silent replacement.
 template <class Params, class Run>
-const Variant<Params, Run>& select(const char* op, std::span<const Variant<Params, Run>> table, const Params& params,
-                                   DType dtype, const Stream& stream) {
+Selected<Params, Run> select(const char* op, std::span<const Variant<Params, Run>> table, const Params& params,
+                             DType dtype, const Stream& stream) {
     const std::string* wanted = nullptr;
     if (stream.selection) {
         if (const auto it = stream.selection->rows.find(op); it != stream.selection->rows.end()) wanted = &it->second;
@@ -82,7 +125,7 @@ const Variant<Params, Run>& select(const char* op, std::span<const Variant<Param
                   wanted ? text("row '", *wanted, "' does not exist or cannot run here for ") : "no row for ",
                   name_of(dtype), " on ", name_of(stream.device), "; the rows are:", rows));
     }
-    return *best;
+    return {*best, op, stream.profile};
 }
 
 // Joins the rows of several folders into one table.
