@@ -200,3 +200,30 @@ def train_step(model, optimizer, moving, fixed, psi, mask, clip=1.0):
     norm = nn.utils.clip_grad_norm_(model.parameters(), clip)
     optimizer.step()
     return vec.detach(), con.detach(), norm
+
+
+def architecture(metadata):
+    """The arguments of Cover from the metadata strings of a weights file."""
+    def integers(key):
+        return [int(v) for v in metadata[key].split(",")]
+
+    return {"dims": int(metadata["dims"]), "in_channels": int(metadata["in_channels"]), "channels": integers("channels"),
+            "head_dim": int(metadata["head_dim"]), "heads": integers("heads"), "radius": int(metadata["radius"]),
+            "warp_convention": metadata["warp"]}
+
+
+def metadata_of(dims, in_channels, channels, head_dim, heads, radius, warp_convention):
+    """The other way round."""
+    return {"dims": str(dims), "in_channels": str(in_channels), "channels": ",".join(map(str, channels)),
+            "head_dim": str(head_dim), "heads": ",".join(map(str, heads)), "radius": str(radius), "levels": "5",
+            "warp": warp_convention}
+
+
+def load_weights(path):
+    """A Cover with the weights of a safetensors file; every tensor must be there, and no other."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        model = Cover(**architecture(file.metadata()))
+        model.load_state_dict({name: file.get_tensor(name) for name in file.keys()}, strict=True)
+    return model
