@@ -34,18 +34,27 @@ struct ConvWeightBlock {
     i64 pixels;
     const i64* row_offset;
     i64 rows, run;
-    const float* dy;  // (pixels, vectors * lanes)
-    float* out;       // (rows, run, vectors * lanes)
+    const float* dy;  // pixels rows of vectors * lanes values, dy_stride apart
+    i64 dy_stride;
+    float* out;  // (rows, run, vectors * lanes)
     int vectors;
     bool accumulate;
+    // For weight_tree_block alone: samples that follow at these strides are summed in a fixed binary tree, and the sum
+    // is added to the gradient (tap, all_channels_in, all_channels_out) at out.
+    i64 samples, x_sample_stride, dy_sample_stride;
+    i64 channels_in, all_channels_in, channels_out, all_channels_out;
 };
+
+// weight_tree_block takes fewer than 2^conv_tree_levels samples.
+constexpr int conv_tree_levels = 10;
 
 struct ConvKernels {
     int lanes;
     void (*forward_block)(const ConvBlock&);
     void (*weight_block)(const ConvWeightBlock&);
-    void (*add)(float* target, const float* source, i64 count);
-    void (*sum_pixels)(float* target, const float* panel, i64 pixels, int vectors, bool accumulate);
+    void (*weight_tree_block)(const ConvWeightBlock&);
+    void (*add_rows)(float* target, i64 stride, const float* source, i64 width, i64 rows, i64 channels);
+    void (*sum_pixels)(float* target, const float* panel, i64 stride, i64 pixels, int vectors, bool accumulate);
     void (*copy_panel)(float* panel, const float* source, i64 rows, i64 stride, i64 channels, i64 width);
     void (*copy_panel_transposed)(float* panel, const float* source, i64 depth, i64 stride, i64 channels, i64 width);
 };

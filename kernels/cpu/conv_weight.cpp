@@ -33,7 +33,7 @@ public:
 private:
     void join() {
         --top_;
-        kernels_.add(stack_ + (top_ - 1) * count_, stack_ + top_ * count_, count_);
+        kernels_.add_rows(stack_ + (top_ - 1) * count_, 0, stack_ + top_ * count_, 0, 1, count_);
     }
 
     const ConvKernels& kernels_;
@@ -69,24 +69,28 @@ struct WeightGradient {
         return params.taps() * (blocks.first(block) * tiles.columns() + blocks.of(block) * tiles.columns_before(tile));
     }
 
+    float* gradient_at(i64 block, i64 tile) const {
+        return dweight + blocks.first(block) * params.c_out + tiles.first(tile);
+    }
+
     // Adds a panel (tap, channel, column) to dweight.
     void unpack(i64 block, i64 tile, const float* panel) const {
         const i64 channels = blocks.of(block), width = tiles.width(tile);
-        for (i64 t = 0; t < params.taps(); ++t)
-            for (i64 i = 0; i < channels; ++i, panel += width)
-                kernels.add(dweight + (t * params.c_in + blocks.first(block) + i) * params.c_out + tiles.first(tile),
-                            panel, tiles.of(tile));
+        for (i64 t = 0; t < params.taps(); ++t, panel += channels * width)
+            kernels.add_rows(gradient_at(block, tile) + t * params.c_in * params.c_out, params.c_out, panel, width,
+                             channels, tiles.of(tile));
     }
 
     // One pass over the pixels of a strip, in chunks.
     void accumulate(const float* strip, const std::int32_t* offset, i64 pixels, const i64* row_offset, i64 channels,
-                    const float* gradient, int vectors, float* panel, bool onto) const {
+                    const float* gradient, i64 stride, int vectors, float* panel, bool onto) const {
         ConvWeightBlock b{};
         b.x = strip;
         b.row_offset = row_offset;
         b.rows = plan.rows();
         b.run = plan.taps_w * channels;
         b.out = panel;
+        b.dy_stride = stride;
         b.vectors = vectors;
         b.accumulate = onto;
         const i64 chunks = divide_up(pixels, chunk_pixels);
@@ -94,7 +98,7 @@ struct WeightGradient {
             const i64 first = pixels * c / chunks;
             b.offset = offset + first;
             b.pixels = pixels * (c + 1) / chunks - first;
-            b.dy = gradient + first * vectors * kernels.lanes;
+            b.dy = gradient + first * stride;
             kernels.weight_block(b);
             b.accumulate = true;
         }
@@ -124,13 +128,14 @@ struct WeightGradient {
             SampleTree tree(kernels, stack.data<float>(), length);
             for (i64 n = 0; n < plan.n; ++n) {
                 std::memcpy(tree.next(), first + n * slices * stride, static_cast<std::size_t>(length) * 4);
-                for (i64 s = 1; s < slices; ++s) kernels.add(tree.next(), first + (n * slices + s) * stride, length);
+                for (i64 s = 1; s < slices; ++s)
+                    kernels.add_rows(tree.next(), 0, first + (n * slices + s) * stride, 0, 1, length);
                 tree.push();
             }
             if (!is_bias)
                 unpack(block, tile, tree.finish());
             else if (dbias)
-                kernels.add(dbias, tree.finish(), params.c_out);
+                kernels.add_rows(dbias, 0, tree.finish(), 0, 1, params.c_out);
         });
     }
 
@@ -138,13 +143,19 @@ struct WeightGradient {
         const i64 pixels = plan.pixels(s), most = std::min(blocks.size, params.c_in);
         Tensor scratch = floats(plan.padded_pixels(s) * most);
         Tensor positions = floats(pixels);
-        Tensor gradients = floats(pixels * tiles.columns());
+        // Up to 32 channels the tiles of dy are read where they lie; further apart they would fall on each other in the
+        // first-level cache.
+        const bool direct = params.c_out <= 32 && params.c_out == tiles.columns();
+        Tensor gradients = floats(direct ? 1 : pixels * tiles.columns());
         auto* offset = reinterpret_cast<std::int32_t*>(positions.data<float>());
+        const float* strip_dy = dy + plan.first_pixel(s) * params.c_out;
+        const auto panel = [&](i64 tile) { return gradients.data<float>() + pixels * tiles.columns_before(tile); };
         for (i64 tile = 0; tile < tiles.count; ++tile) {
-            float* panel = gradients.data<float>() + pixels * tiles.columns_before(tile);
-            kernels.copy_panel(panel, dy + plan.first_pixel(s) * params.c_out + tiles.first(tile), pixels, params.c_out,
-                               tiles.of(tile), tiles.width(tile));
-            kernels.sum_pixels(bias_sum + tiles.first(tile), panel, pixels, tiles.vectors(tile), onto);
+            if (!direct)
+                kernels.copy_panel(panel(tile), strip_dy + tiles.first(tile), pixels, params.c_out, tiles.of(tile),
+                                   tiles.width(tile));
+            kernels.sum_pixels(bias_sum + tiles.first(tile), direct ? strip_dy + tiles.first(tile) : panel(tile),
+                               direct ? params.c_out : tiles.width(tile), pixels, tiles.vectors(tile), onto);
         }
         i64 row_offset[max_rows];
         for (i64 block = 0; block < blocks.count; ++block) {
@@ -154,7 +165,8 @@ struct WeightGradient {
             if (block == 0 || channels != blocks.of(block - 1)) plan.fill_positions(s, channels, offset);
             for (i64 tile = 0; tile < tiles.count; ++tile)
                 accumulate(scratch.data<float>(), offset, pixels, row_offset, channels,
-                           gradients.data<float>() + pixels * tiles.columns_before(tile), tiles.vectors(tile),
+                           direct ? strip_dy + tiles.first(tile) : panel(tile),
+                           direct ? params.c_out : tiles.width(tile), tiles.vectors(tile),
                            sum + panel_offset(block, tile), onto);
         }
     }
@@ -187,22 +199,44 @@ struct WeightGradient {
             plan.fill_positions(one, channels, offset);
             i64 row_offset[max_rows];
             plan.fill_row_offsets(one, channels, row_offset);
-            const i64 count = panel_count(block, tile);
-            Tensor stack = floats(SampleTree::levels(plan.n) * count);
-            SampleTree tree(kernels, stack.data<float>(), count);
-            for (i64 n = 0; n < plan.n; ++n) {
-                accumulate(strip(block, n), offset, pixels, row_offset, channels, gradient(tile, n),
-                           tiles.vectors(tile), tree.next(), false);
-                tree.push();
+            Tensor stack = floats(SampleTree::levels(plan.n) * panel_count(block, tile));
+            if (pixels <= chunk_pixels && plan.n < 1 << conv_tree_levels) {
+                ConvWeightBlock b{};
+                b.x = strip(block, 0);
+                b.x_sample_stride = padded * channels;
+                b.offset = offset;
+                b.pixels = pixels;
+                b.row_offset = row_offset;
+                b.rows = plan.rows();
+                b.run = plan.taps_w * channels;
+                b.dy = gradient(tile, 0);
+                b.dy_stride = tiles.width(tile);
+                b.dy_sample_stride = pixels * b.dy_stride;
+                b.out = gradient_at(block, tile);
+                b.vectors = tiles.vectors(tile);
+                b.samples = plan.n;
+                b.channels_in = channels;
+                b.all_channels_in = params.c_in;
+                b.channels_out = tiles.of(tile);
+                b.all_channels_out = params.c_out;
+                kernels.weight_tree_block(b);
+            } else {
+                SampleTree tree(kernels, stack.data<float>(), panel_count(block, tile));
+                for (i64 n = 0; n < plan.n; ++n) {
+                    accumulate(strip(block, n), offset, pixels, row_offset, channels, gradient(tile, n),
+                               tiles.width(tile), tiles.vectors(tile), tree.next(), false);
+                    tree.push();
+                }
+                unpack(block, tile, tree.finish());
             }
-            unpack(block, tile, tree.finish());
             if (block != 0 || !dbias) return;
             SampleTree bias_tree(kernels, stack.data<float>(), tiles.width(tile));
             for (i64 n = 0; n < plan.n; ++n) {
-                kernels.sum_pixels(bias_tree.next(), gradient(tile, n), pixels, tiles.vectors(tile), false);
+                kernels.sum_pixels(bias_tree.next(), gradient(tile, n), tiles.width(tile), pixels, tiles.vectors(tile),
+                                   false);
                 bias_tree.push();
             }
-            kernels.add(dbias + tiles.first(tile), bias_tree.finish(), tiles.of(tile));
+            kernels.add_rows(dbias + tiles.first(tile), 0, bias_tree.finish(), 0, 1, tiles.of(tile));
         });
     }
 };
