@@ -13,22 +13,22 @@ void validate(const ConcatParams& params) {
 }
 
 std::span<const AddVariant> add_table() {
-    static const auto table = join<AddVariant>({ref::add_rows()});
+    static const auto table = join<AddVariant>({ref::add_rows(), cpu::add_rows()});
     return table;
 }
 
 std::span<const ScaleVariant> scale_table() {
-    static const auto table = join<ScaleVariant>({ref::scale_rows()});
+    static const auto table = join<ScaleVariant>({ref::scale_rows(), cpu::scale_rows()});
     return table;
 }
 
 std::span<const ConcatVariant> concat_table() {
-    static const auto table = join<ConcatVariant>({ref::concat_rows()});
+    static const auto table = join<ConcatVariant>({ref::concat_rows(), cpu::concat_rows()});
     return table;
 }
 
 std::span<const SplitVariant> split_table() {
-    static const auto table = join<SplitVariant>({ref::split_rows()});
+    static const auto table = join<SplitVariant>({ref::split_rows(), cpu::split_rows()});
     return table;
 }
 

@@ -12,12 +12,13 @@ void validate(const LocalAttentionParams& params) {
 }
 
 std::span<const LocalAttentionVariant> local_attention_table() {
-    static const auto table = join<LocalAttentionVariant>({ref::local_attention_rows()});
+    static const auto table = join<LocalAttentionVariant>({ref::local_attention_rows(), cpu::local_attention_rows()});
     return table;
 }
 
 std::span<const LocalAttentionBackwardVariant> local_attention_backward_table() {
-    static const auto table = join<LocalAttentionBackwardVariant>({ref::local_attention_backward_rows()});
+    static const auto table = join<LocalAttentionBackwardVariant>(
+        {ref::local_attention_backward_rows(), cpu::local_attention_backward_rows()});
     return table;
 }
 

@@ -16,12 +16,13 @@ void validate(const GroupNormParams& params) {
 }
 
 std::span<const GroupNormVariant> group_norm_table() {
-    static const auto table = join<GroupNormVariant>({ref::group_norm_rows()});
+    static const auto table = join<GroupNormVariant>({ref::group_norm_rows(), cpu::group_norm_rows()});
     return table;
 }
 
 std::span<const GroupNormBackwardVariant> group_norm_backward_table() {
-    static const auto table = join<GroupNormBackwardVariant>({ref::group_norm_backward_rows()});
+    static const auto table =
+        join<GroupNormBackwardVariant>({ref::group_norm_backward_rows(), cpu::group_norm_backward_rows()});
     return table;
 }
 

@@ -15,12 +15,12 @@ void validate(const SgdParams& params) {
 }
 
 std::span<const AdamVariant> adam_table() {
-    static const auto table = join<AdamVariant>({ref::adam_rows()});
+    static const auto table = join<AdamVariant>({ref::adam_rows(), cpu::adam_rows()});
     return table;
 }
 
 std::span<const SgdVariant> sgd_table() {
-    static const auto table = join<SgdVariant>({ref::sgd_rows()});
+    static const auto table = join<SgdVariant>({ref::sgd_rows(), cpu::sgd_rows()});
     return table;
 }
 

@@ -13,12 +13,12 @@ void validate(const MaxPoolParams& params) {
 }
 
 std::span<const MaxPoolVariant> max_pool_table() {
-    static const auto table = join<MaxPoolVariant>({ref::max_pool_rows()});
+    static const auto table = join<MaxPoolVariant>({ref::max_pool_rows(), cpu::max_pool_rows()});
     return table;
 }
 
 std::span<const MaxPoolBackwardVariant> max_pool_backward_table() {
-    static const auto table = join<MaxPoolBackwardVariant>({ref::max_pool_backward_rows()});
+    static const auto table = join<MaxPoolBackwardVariant>({ref::max_pool_backward_rows(), cpu::max_pool_backward_rows()});
     return table;
 }
 

@@ -7,7 +7,7 @@ namespace cover {
 void validate(const ReduceParams& params) { require_positive("sum_of_squares", "count", params.count); }
 
 std::span<const SumOfSquaresVariant> sum_of_squares_table() {
-    static const auto table = join<SumOfSquaresVariant>({ref::sum_of_squares_rows()});
+    static const auto table = join<SumOfSquaresVariant>({ref::sum_of_squares_rows(), cpu::sum_of_squares_rows()});
     return table;
 }
 

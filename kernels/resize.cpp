@@ -10,12 +10,13 @@ void validate(const UpsampleParams& params) {
 }
 
 std::span<const UpsampleVariant> upsample_table() {
-    static const auto table = join<UpsampleVariant>({ref::upsample_rows()});
+    static const auto table = join<UpsampleVariant>({ref::upsample_rows(), cpu::upsample_rows()});
     return table;
 }
 
 std::span<const UpsampleBackwardVariant> upsample_backward_table() {
-    static const auto table = join<UpsampleBackwardVariant>({ref::upsample_backward_rows()});
+    static const auto table =
+        join<UpsampleBackwardVariant>({ref::upsample_backward_rows(), cpu::upsample_backward_rows()});
     return table;
 }
 

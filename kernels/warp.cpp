@@ -10,12 +10,12 @@ void validate(const WarpParams& params) {
 }
 
 std::span<const WarpVariant> warp_table() {
-    static const auto table = join<WarpVariant>({ref::warp_rows()});
+    static const auto table = join<WarpVariant>({ref::warp_rows(), cpu::warp_rows()});
     return table;
 }
 
 std::span<const WarpBackwardVariant> warp_backward_table() {
-    static const auto table = join<WarpBackwardVariant>({ref::warp_backward_rows()});
+    static const auto table = join<WarpBackwardVariant>({ref::warp_backward_rows(), cpu::warp_backward_rows()});
     return table;
 }
 

@@ -1,0 +1,65 @@
+#include "kernels/cpu/elementwise.h"
+
+#include "kernels/cpu/rows.h"
+#include "kernels/elementwise.h"
+
+namespace cover::cpu {
+
+void add(const ElementwiseKernels& kernels, View y, ConstView a, ConstView b, const ElementwiseParams& params,
+         Stream& stream) {
+    const Pieces pieces = Pieces::of(params.count, 1, task_elements);
+    stream.parallel(pieces.count(), [&](std::int64_t piece) {
+        const std::int64_t at = pieces.begin(piece);
+        kernels.add(y.as<float>() + at, a.as<float>() + at, b.as<float>() + at, pieces.length(piece));
+    });
+}
+
+void scale(const ElementwiseKernels& kernels, View y, ConstView x, const ElementwiseParams& params, Stream& stream) {
+    const Pieces pieces = Pieces::of(params.count, 1, task_elements);
+    stream.parallel(pieces.count(), [&](std::int64_t piece) {
+        const std::int64_t at = pieces.begin(piece);
+        kernels.scale(y.as<float>() + at, x.as<float>() + at, static_cast<float>(params.factor), pieces.length(piece));
+    });
+}
+
+void concat(const ElementwiseKernels& kernels, View y, ConstView a, ConstView b, const ConcatParams& params,
+            Stream& stream) {
+    const std::int64_t all = params.c_a + params.c_b;
+    const Pieces pieces = Pieces::of(params.pixels, all, task_elements);
+    stream.parallel(pieces.count(), [&](std::int64_t piece) {
+        const std::int64_t at = pieces.begin(piece), pixels = pieces.length(piece);
+        float* to = y.as<float>() + at * all;
+        kernels.copy_rows(to, all, a.as<float>() + at * params.c_a, params.c_a, pixels, params.c_a);
+        kernels.copy_rows(to + params.c_a, all, b.as<float>() + at * params.c_b, params.c_b, pixels, params.c_b);
+    });
+}
+
+void split(const ElementwiseKernels& kernels, View a, View b, ConstView y, const ConcatParams& params, Stream& stream) {
+    const std::int64_t all = params.c_a + params.c_b;
+    const Pieces pieces = Pieces::of(params.pixels, all, task_elements);
+    stream.parallel(pieces.count(), [&](std::int64_t piece) {
+        const std::int64_t at = pieces.begin(piece), pixels = pieces.length(piece);
+        const float* from = y.as<float>() + at * all;
+        kernels.copy_rows(a.as<float>() + at * params.c_a, params.c_a, from, all, pixels, params.c_a);
+        kernels.copy_rows(b.as<float>() + at * params.c_b, params.c_b, from + params.c_a, all, pixels, params.c_b);
+    });
+}
+
+std::span<const AddVariant> add_rows() {
+    return simd_rows<AddVariant, ElementwiseParams, AddRun, add, avx2::elementwise_kernels,
+                     avx512::elementwise_kernels>();
+}
+std::span<const ScaleVariant> scale_rows() {
+    return simd_rows<ScaleVariant, ElementwiseParams, ScaleRun, scale, avx2::elementwise_kernels,
+                     avx512::elementwise_kernels>();
+}
+std::span<const ConcatVariant> concat_rows() {
+    return simd_rows<ConcatVariant, ConcatParams, ConcatRun, concat, avx2::elementwise_kernels,
+                     avx512::elementwise_kernels>();
+}
+std::span<const SplitVariant> split_rows() {
+    return simd_rows<SplitVariant, ConcatParams, SplitRun, split, avx2::elementwise_kernels,
+                     avx512::elementwise_kernels>();
+}
+
+}  // namespace cover::cpu
