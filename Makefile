@@ -1,0 +1,52 @@
+# The front door. `make help` lists what it opens.
+MAKEFLAGS += --no-print-directory
+BUILD ?= build
+PREFIX ?= /usr/local
+PYTHON ?= python3
+CMAKE_FLAGS ?=
+
+.PHONY: all setup build demo test bench format install clean help
+.NOTPARALLEL:
+
+all: setup build
+
+setup:
+	@tools/setup.sh
+
+$(BUILD)/build.ninja:
+	cmake -S . -B $(BUILD) -G Ninja $(CMAKE_FLAGS)
+
+build: $(BUILD)/build.ninja
+	@cmake --build $(BUILD)
+
+demo: all
+	@$(BUILD)/cover demo
+
+test: all
+	@$(BUILD)/tests/cover_tests
+
+bench: all
+	@$(BUILD)/cover bench ops
+	@$(PYTHON) bench/compare_pytorch.py --cover $(BUILD)/cover || { code=$$?; test $$code -eq 77 -o $$code -eq 127; }
+
+format:
+	@command -v clang-format > /dev/null || { echo "clang-format is missing: apt-get install clang-format"; exit 1; }
+	git ls-files '*.h' '*.cpp' '*.cu' '*.cuh' | xargs clang-format -i
+
+install: all
+	cmake --install $(BUILD) --prefix $(abspath $(PREFIX))
+
+clean:
+	rm -rf $(BUILD)
+
+help:
+	@echo "make               set up and build $(BUILD)/cover"
+	@echo "make demo          the whole of it on the sample images: prepare, pretrain, evaluate, export, report"
+	@echo "make test          every test; the last line counts passed, failed and skipped"
+	@echo "make bench         every kernel row, then the training step beside PyTorch where that is installed"
+	@echo "make setup         look for the packages that the build needs; as root, install what is missing"
+	@echo "make build         build without looking for packages"
+	@echo "make install       into PREFIX ($(PREFIX))"
+	@echo "make format        clang-format on every tracked source"
+	@echo "make clean         remove $(BUILD)"
+	@echo "Variables: BUILD, PREFIX, DESTDIR, PYTHON, CMAKE_FLAGS."
