@@ -1,0 +1,76 @@
+#include "app/machine.h"
+
+#include <algorithm>
+#include <fstream>
+#include <limits>
+
+#include "core/check.h"
+#include "kernels/catalogue.h"
+
+namespace cover::app {
+namespace {
+
+int settled_threads(TrainConfig& config) {
+    require(config.device != DeviceChoice::cuda, ErrorKind::device,
+            "[device] cuda: this build has no CUDA kernels yet; leave --device out or take cpu");
+    require(config.device != DeviceChoice::emulated, ErrorKind::device,
+            "[device] emulated: this build has no CUDA kernels to emulate yet; leave --device out or take cpu");
+    require(config.precision == Precision::fp32 || config.precision == Precision::fp64, ErrorKind::device,
+            "[device] --precision ", name_of(config.precision),
+            ": this build has no such kernels for the CPU; take fp32");
+    config.device = DeviceChoice::cpu;
+    if (config.threads == 0) config.threads = hardware_threads();
+    return config.threads;
+}
+
+// A number of kB after `key` in a file of lines "Key:   123 kB".
+std::size_t kilobytes(const char* path, const std::string& key) {
+    std::ifstream file(path);
+    std::string word;
+    while (file >> word) {
+        if (word == key) {
+            std::size_t value = 0;
+            file >> value;
+            return value * 1024;
+        }
+        file.ignore(std::numeric_limits<std::streamsize>::max(), '\n');
+    }
+    return 0;
+}
+
+// The limit of the control group, where there is one: a container's memory, not the host's.
+std::size_t group_limit() {
+    std::size_t limit = 0, used = 0;
+    std::ifstream most("/sys/fs/cgroup/memory.max"), current("/sys/fs/cgroup/memory.current");
+    if (!(most >> limit) || !(current >> used)) return std::numeric_limits<std::size_t>::max();
+    return limit > used ? limit - used : 0;
+}
+
+}  // namespace
+
+Machine::Machine(TrainConfig& config)
+    : pool_(settled_threads(config)),
+      selection_(kernel_selection(config)),
+      dtype_(config.precision == Precision::fp64 ? DType::float64 : DType::float32) {
+    stream_.device = Device::cpu;
+    stream_.pool = &pool_;
+    stream_.selection = &selection_;
+}
+
+std::string kernel_summary(const TrainConfig& config) {
+    const auto selection = kernel_selection(config);
+    std::string out;
+    for (const auto& [op, row] : selection.rows) out += text(out.empty() ? "" : ", ", op, ":", row);
+    const auto& facts = machine_facts();
+    const char* best = facts.avx512 ? "avx512" : facts.avx2 ? "avx2" : "ref";
+    return text(out, out.empty() ? "" : ", otherwise ", "the best rows for ", best);
+}
+
+std::size_t peak_process_bytes() { return kilobytes("/proc/self/status", "VmHWM:"); }
+
+std::size_t available_bytes() {
+    const auto system = kilobytes("/proc/meminfo", "MemAvailable:");
+    return system == 0 ? 0 : std::min(system, group_limit());
+}
+
+}  // namespace cover::app

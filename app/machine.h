@@ -1,0 +1,36 @@
+// The device, threads and kernels that a configuration asks for.
+#pragma once
+
+#include <cstddef>
+
+#include "core/parallel.h"
+#include "cover/config.h"
+
+namespace cover::app {
+
+class Machine {
+public:
+    // Settles `device`, `precision` and `threads` in the configuration: device auto becomes cpu, threads 0 all cores.
+    // Throws Error(device) on a device or precision that this build does not have, never taking another instead.
+    explicit Machine(TrainConfig& config);
+    Machine(const Machine&) = delete;
+    Machine& operator=(const Machine&) = delete;
+
+    Stream& stream() { return stream_; }
+    DType dtype() const { return dtype_; }
+
+private:
+    ThreadPool pool_;
+    KernelSelection selection_;
+    DType dtype_;
+    Stream stream_;
+};
+
+// What a file of kernel selections says of itself: "conv:cpu_avx2, ...", the defaults included.
+std::string kernel_summary(const TrainConfig& config);
+
+// Largest resident size of this process so far, and what the system could still give it, in bytes; 0 when unknown.
+std::size_t peak_process_bytes();
+std::size_t available_bytes();
+
+}  // namespace cover::app
