@@ -1,0 +1,58 @@
+// A patch file (HDF5, schema 1: /images with axes, spacing, scale, offset; /subject; /source): images of one size,
+// samples first. Several files are read as one.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/shape.h"
+#include "data/h5.h"
+
+namespace cover {
+
+struct PatchAccess {
+    // Any chunk shape, samples in order and each once, by one thread: for `prepare`. Otherwise samples in any order
+    // from many threads, and a file cut through its samples is refused with the command that repacks it.
+    bool sequential = false;
+    // Values by the attributes scale and offset alone: unsigned integers are not divided by their maximum.
+    bool stored_units = false;
+    // NaN and infinite values are handed out instead of thrown.
+    bool allow_non_finite = false;
+};
+
+class PatchFile {
+public:
+    // Throws Error(data) with file and reason: no /images, axes that are not known, files of different sizes.
+    static PatchFile open(const std::vector<std::string>& paths, const PatchAccess& access = {});
+
+    std::int64_t sample_count() const;
+    int spatial_dims() const;
+    Grid grid() const;  // of one sample; d = 1 in 2D
+    int channels() const;
+    std::vector<double> spacing() const;  // per spatial axis, slowest first; 1 where the file says nothing
+    H5Type type(std::int64_t sample) const;
+
+    // Sample i as (D, H, W, C), channels last: stored * scale + offset, where the file names one of them, else unsigned
+    // integers divided by their maximum. Throws Error(data) naming file and sample for a non-finite value and for a
+    // chunk that was never written.
+    void read_sample(std::int64_t sample, float* out) const;
+
+    // From /subject and /source; without them "FILE:i" of the file's name, so that every sample is its own subject.
+    const std::string& subject(std::int64_t sample) const;
+    const std::string& source(std::int64_t sample) const;
+    // "FILE.h5: sample 3", i counted within its file.
+    std::string where(std::int64_t sample) const;
+    // The root attribute of the first file, JSON; "" when there is none.
+    const std::string& preprocessing() const;
+    // SHA-256 over type, shape, scale, offset and the stored bytes of every image, in order.
+    std::string content_hash() const;
+
+private:
+    struct State;
+    explicit PatchFile(std::shared_ptr<const State> state) : state_(std::move(state)) {}
+    std::shared_ptr<const State> state_;
+};
+
+}  // namespace cover
