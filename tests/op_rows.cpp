@@ -1,0 +1,135 @@
+#include "tests/op_rows.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+namespace cover::test {
+namespace {
+
+constexpr PublicOp ops[] = {
+    {"conv", true},
+    {"conv_backward_data", false},
+    {"conv_backward_weight", false},
+    {"group_norm", true},
+    {"group_norm_backward", false},
+    {"max_pool", true},
+    {"max_pool_backward", false},
+    {"upsample", true},
+    {"upsample_backward", false},
+    {"warp", true},
+    {"warp_backward", false},
+    {"local_attention", true},
+    {"local_attention_backward", false},
+    {"masked_l1", true},
+    {"masked_l1_backward", false},
+    {"masked_cosine", true},
+    {"masked_cosine_backward", false},
+    {"add", true},
+    {"scale", true},
+    {"concat", true},
+    {"split", true},
+    {"sum_of_squares", false},
+    {"adam", false},
+    {"sgd", false},
+};
+
+std::vector<std::string>& tables() {
+    static std::vector<std::string> names;
+    return names;
+}
+
+}  // namespace
+
+std::span<const PublicOp> public_ops() { return ops; }
+
+RegisteredTable::RegisteredTable(const char* op) { tables().push_back(op); }
+std::vector<std::string> registered_tables() { return tables(); }
+
+FencedInput::FencedInput(const Tensor& values, DType dtype, std::int64_t shift) {
+    constexpr std::int64_t fence = 64;
+    memory_ = Tensor::empty({values.count() + 2 * fence + shift}, dtype);
+    memory_.fill(std::numeric_limits<double>::quiet_NaN());
+    data_ = memory_.slice(fence + shift, {values.count()});
+    const Tensor converted = rounded_to(values, dtype, dtype);
+    std::memcpy(data_.view().data, converted.const_view().data, converted.bytes());
+}
+
+Tensor rounded_to(const Tensor& values, DType rounded, DType stored) {
+    // Everything starts from float32, so that float32 and float64 rows see the same numbers.
+    return values.converted(DType::float32).converted(rounded).converted(stored);
+}
+
+bool same_bits(ConstView a, ConstView b) {
+    return a.count == b.count && a.dtype == b.dtype &&
+           std::memcmp(a.data, b.data, static_cast<std::size_t>(a.count) * size_of(a.dtype)) == 0;
+}
+
+Tensor start_of(const OutputSpec& spec, DType dtype, std::size_t index) {
+    if (spec.start == Start::random)
+        return random_tensor({spec.count}, dtype, 900 + static_cast<std::uint32_t>(index), spec.low, spec.high);
+    Tensor t = Tensor::empty({spec.count}, dtype);
+    t.fill(std::numeric_limits<double>::quiet_NaN());
+    return t;
+}
+
+std::string compare_output(const OutputSpec& spec, ConstView got, ConstView expected, DType row_dtype) {
+    const DType dtype = spec.dtype.value_or(row_dtype);
+    const double relative = spec.exact ? 0 : tolerance(dtype, spec.terms);
+    const double absolute = relative * spec.scale;
+    const std::string sentence =
+        difference(got, expected, absolute, spec.relative ? relative : std::numeric_limits<double>::infinity());
+    return sentence.empty() ? sentence : text(spec.name, ": ", sentence);
+}
+
+std::string describe(std::int64_t n, const Grid& grid) {
+    return grid.spatial_dims == 2 ? text("2D ", n, " x (", grid.h, ", ", grid.w, ")")
+                                  : text("3D ", n, " x (", grid.d, ", ", grid.h, ", ", grid.w, ")");
+}
+
+double dot(const Tensor& a, const Tensor& b) {
+    require(a.count() == b.count(), ErrorKind::internal, "[test] dot of ", a.count(), " and ", b.count(), " elements");
+    double sum = 0;
+    for (std::int64_t i = 0; i < a.count(); ++i) sum += element(a.view(), i) * element(b.view(), i);
+    return sum;
+}
+
+std::string check_gradient(const std::function<double(const std::vector<Tensor>&)>& f, const std::vector<Tensor>& point,
+                           const std::vector<Tensor>& gradients, double step, double tolerance_) {
+    for (std::size_t input = 0; input < point.size(); ++input) {
+        if (!gradients[input].defined()) continue;
+        for (std::uint32_t direction_index = 0; direction_index < 4; ++direction_index) {
+            const Tensor direction = random_tensor(point[input].shape(), DType::float64,
+                                                   700 + direction_index + 10 * static_cast<std::uint32_t>(input));
+            double ends[2] = {};
+            for (int end = 0; end < 2; ++end) {
+                std::vector<Tensor> moved = point;
+                moved[input] = point[input].clone();
+                for (std::int64_t i = 0; i < direction.count(); ++i)
+                    moved[input].data<double>()[i] += (end ? step : -step) * direction.data<double>()[i];
+                ends[end] = f(moved);
+            }
+            const double numerical = (ends[1] - ends[0]) / (2 * step);
+            const double claimed = dot(gradients[input], direction);
+            // |gradient| |direction| is the size that the product may have.
+            const double size = std::sqrt(dot(gradients[input], gradients[input]) * dot(direction, direction));
+            if (!(std::abs(numerical - claimed) <= tolerance_ * std::max(size, 1e-3)))
+                return text("input ", input, ": claimed ", claimed, ", differences say ", numerical);
+        }
+    }
+    return {};
+}
+
+Tensor tensor_of(const std::vector<double>& values) {
+    Tensor t = Tensor::empty({static_cast<std::int64_t>(values.size())}, DType::float64);
+    std::copy(values.begin(), values.end(), t.data<double>());
+    return t;
+}
+
+std::vector<double> values_of(const Tensor& t) {
+    std::vector<double> out;
+    for (std::int64_t i = 0; i < t.count(); ++i) out.push_back(element(t.view(), i));
+    return out;
+}
+
+}  // namespace cover::test

@@ -1,0 +1,184 @@
+// The harness that holds every row of every table to the float64 reference. An op's test states its inputs, its outputs
+// and its shapes once; a new row is then tested without another line.
+#pragma once
+
+#include <cstring>
+#include <functional>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/shape.h"
+#include "tests/support.h"
+
+namespace cover::test {
+
+// Every public op, in the order of the kernels' pages. `differentiable`: the graph needs a gradient of it.
+struct PublicOp {
+    const char* name;
+    bool differentiable;
+};
+std::span<const PublicOp> public_ops();
+
+// Names an op whose table is tested in this program; a test compares the names with public_ops().
+struct RegisteredTable {
+    explicit RegisteredTable(const char* op);
+};
+std::vector<std::string> registered_tables();
+
+enum class Start {
+    not_a_number,  // overwritten: an element that is not written is seen
+    random,        // accumulated into or updated in place, from this start
+};
+
+struct OutputSpec {
+    const char* name;
+    std::int64_t count;
+    double terms = 1;  // length of the longest sum behind one element
+    double scale = 1;  // size of one element
+    bool exact = false;
+    Start start = Start::not_a_number;
+    double low = -1, high = 1;     // of the random start
+    std::optional<DType> dtype{};  // the row's where empty
+    // Elements whose exact value is 0 (a derivative that cancels) have no relative error.
+    bool relative = true;
+};
+
+using Outputs = std::span<const View>;
+using Inputs = std::span<const ConstView>;
+
+template <class Params, class Run>
+struct RowTest {
+    using Row = Variant<Params, Run>;
+
+    const char* op;
+    std::span<const Row> table;
+    std::vector<Params> cases;
+    std::function<std::vector<Tensor>(const Params&)> inputs;  // any type; rounded to the row's
+    std::function<std::vector<OutputSpec>(const Params&)> outputs;
+    std::function<void(Run*, Outputs, Inputs, const Params&, Stream&)> call;
+    std::function<std::string(const Params&)> describe;
+};
+
+// An input between two fences of NaN: a kernel that reads outside and uses what it finds gives itself away.
+// `shift` moves the data by so many elements, off the alignment of the storage.
+class FencedInput {
+public:
+    FencedInput(const Tensor& values, DType dtype, std::int64_t shift);
+    ConstView view() const { return data_.const_view(); }
+
+private:
+    Tensor memory_, data_;
+};
+
+// The values of `start` rounded to `rounded` and stored in `stored`.
+Tensor rounded_to(const Tensor& values, DType rounded, DType stored);
+bool same_bits(ConstView a, ConstView b);
+// The start of output `index`: random where the spec says so, else NaN.
+Tensor start_of(const OutputSpec& spec, DType dtype, std::size_t index);
+// Empty, or a sentence on an output that differs.
+std::string compare_output(const OutputSpec& spec, ConstView got, ConstView expected, DType row_dtype);
+
+// What the float64 reference says, from inputs and starts rounded to `dtype`.
+template <class Params, class Run>
+std::vector<Tensor> expected_outputs(const RowTest<Params, Run>& test, const Params& params,
+                                     const std::vector<Tensor>& inputs, const std::vector<OutputSpec>& specs,
+                                     DType dtype) {
+    const Variant<Params, Run>* reference = nullptr;
+    for (const auto& row : test.table)
+        if (std::string(row.name) == "ref" && row.dtype == DType::float64) reference = &row;
+    require(reference != nullptr, ErrorKind::internal, "[test] ", test.op, " has no float64 reference row");
+    std::vector<Tensor> rounded, outputs;
+    for (const Tensor& input : inputs) rounded.push_back(rounded_to(input, dtype, DType::float64));
+    for (std::size_t i = 0; i < specs.size(); ++i)
+        outputs.push_back(rounded_to(start_of(specs[i], specs[i].dtype.value_or(dtype), i),
+                                     specs[i].dtype.value_or(dtype), DType::float64));
+    std::vector<ConstView> in;
+    std::vector<View> out;
+    for (const Tensor& t : rounded) in.push_back(t.const_view());
+    for (Tensor& t : outputs) out.push_back(t.view());
+    test.call(reference->run, out, in, params, cpu_stream(2));
+    return outputs;
+}
+
+// Runs one row on one case; empty when everything holds, otherwise a sentence: against the reference, no element left
+// out, nothing written outside, inputs untouched, the same bits for 1, 2 and 3 threads and for shifted inputs.
+template <class Params, class Run>
+std::string check_row(const RowTest<Params, Run>& test, const Variant<Params, Run>& row, const Params& params) {
+    const std::vector<Tensor> inputs = test.inputs(params);
+    const std::vector<OutputSpec> specs = test.outputs(params);
+    const std::vector<Tensor> expected = expected_outputs(test, params, inputs, specs, row.dtype);
+    std::vector<Tensor> first;
+    for (const int threads : {2, 1, 3}) {
+        std::vector<FencedInput> fenced;
+        std::vector<ConstView> in;
+        for (const Tensor& input : inputs) fenced.emplace_back(input, row.dtype, threads == 3 ? 1 : 0);
+        for (const FencedInput& input : fenced) in.push_back(input.view());
+        std::vector<Guarded> guarded;
+        std::vector<View> out;
+        guarded.reserve(specs.size());
+        for (std::size_t i = 0; i < specs.size(); ++i) {
+            guarded.emplace_back(specs[i].count, specs[i].dtype.value_or(row.dtype));
+            guarded.back().copy_from(start_of(specs[i], specs[i].dtype.value_or(row.dtype), i).const_view());
+            out.push_back(guarded.back().view());
+        }
+        test.call(row.run, out, in, params, cpu_stream(threads));
+        for (std::size_t i = 0; i < inputs.size(); ++i)
+            if (!same_bits(in[i], FencedInput(inputs[i], row.dtype, 0).view()))
+                return text("input ", i, " was written to");
+        for (std::size_t i = 0; i < specs.size(); ++i) {
+            if (!guarded[i].intact()) return text(specs[i].name, ": wrote outside of its output");
+            if (threads == 2) {
+                const std::string sentence = compare_output(specs[i], out[i], expected[i].const_view(), row.dtype);
+                if (!sentence.empty()) return sentence;
+                Tensor kept = Tensor::empty({specs[i].count}, out[i].dtype);
+                std::memcpy(kept.view().data, out[i].data, kept.bytes());
+                first.push_back(kept);
+            } else if (!same_bits(out[i], first[i].const_view())) {
+                return text(specs[i].name, ": other bits for ", threads, " threads than for 2");
+            }
+        }
+    }
+    return {};
+}
+
+// Every row that this machine can run, on every case that the row takes. A row that takes none of the cases on any
+// machine is a failure.
+template <class Params, class Run>
+void check_table(const RowTest<Params, Run>& test) {
+    DeviceFacts every_feature{
+        .avx2 = true, .avx512 = true, .compute_capability = 90, .shared_memory_per_block = std::int64_t{1} << 20};
+    bool any = false;
+    for (const auto& row : test.table) {
+        if (row.device != Device::cpu) continue;
+        bool reachable = false;
+        for (const Params& params : test.cases) {
+            reachable = reachable || row.can_run(params, every_feature);
+            if (!row.can_run(params, machine_facts())) continue;
+            any = true;
+            const std::string sentence = check_row(test, row, params);
+            const std::string where =
+                sentence.empty() ? ""
+                                 : text(test.op, ":", row.name, " (", name_of(row.dtype), ") ", test.describe(params));
+            CHECK_MESSAGE(sentence.empty(), where, ": ", sentence);
+        }
+        CHECK_MESSAGE(reachable, test.op, ":", row.name, " takes none of the test's shapes");
+    }
+    if (!any) skip(text("no row of ", test.op, " runs on this machine"));
+}
+
+// "2D 2 x (3, 5) "
+std::string describe(std::int64_t n, const Grid& grid);
+
+// Compares gradients of f with central differences along `count` random directions in double. `point` are the inputs,
+// `gradients` their claimed gradients (empty tensor: not claimed). Empty when all agree to `tolerance` (relative).
+std::string check_gradient(const std::function<double(const std::vector<Tensor>&)>& f, const std::vector<Tensor>& point,
+                           const std::vector<Tensor>& gradients, double step = 1e-5, double tolerance = 1e-7);
+// Sum of products, in double.
+double dot(const Tensor& a, const Tensor& b);
+// A float64 tensor with these values.
+Tensor tensor_of(const std::vector<double>& values);
+std::vector<double> values_of(const Tensor& t);
+
+}  // namespace cover::test
