@@ -10,7 +10,7 @@
 namespace cover::app {
 
 std::string escaped(std::string_view plain);
-std::string base64(const unsigned char* bytes, std::size_t count);
+std::string base64(std::string_view bytes);
 
 struct Curve {
     std::string name;

@@ -14,9 +14,9 @@ namespace {
 using Pixels = std::vector<unsigned char>;
 
 std::string png_image(const Pixels& rgb, int width, int height, const std::string& about) {
-    const auto png = encode_png(rgb.data(), width, height, 3);
+    const std::string png = encode_png(width, height, rgb.data());
     return fmt::format("<img alt=\"{}\" width=\"{}\" height=\"{}\" src=\"data:image/png;base64,{}\">", escaped(about),
-                       width, height, base64(png.data(), png.size()));
+                       width, height, base64(png));
 }
 
 unsigned char shade(double value) {
@@ -116,15 +116,14 @@ double usual_longest(const ViewPair& pair) {
 
 }  // namespace
 
-std::string base64(const unsigned char* bytes, std::size_t count) {
+std::string base64(std::string_view bytes) {
     constexpr char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     std::string out;
-    out.reserve((count + 2) / 3 * 4);
-    for (std::size_t i = 0; i < count; i += 3) {
-        const std::size_t left = std::min<std::size_t>(count - i, 3);
-        unsigned word = static_cast<unsigned>(bytes[i]) << 16;
-        if (left > 1) word |= static_cast<unsigned>(bytes[i + 1]) << 8;
-        if (left > 2) word |= bytes[i + 2];
+    out.reserve((bytes.size() + 2) / 3 * 4);
+    const auto byte = [&](std::size_t i) { return i < bytes.size() ? static_cast<unsigned char>(bytes[i]) : 0u; };
+    for (std::size_t i = 0; i < bytes.size(); i += 3) {
+        const std::size_t left = std::min<std::size_t>(bytes.size() - i, 3);
+        const unsigned word = byte(i) << 16 | byte(i + 1) << 8 | byte(i + 2);
         for (std::size_t k = 0; k < 4; ++k) out += k <= left ? letters[(word >> (18 - 6 * k)) & 63u] : '=';
     }
     return out;
