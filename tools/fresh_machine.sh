@@ -110,7 +110,7 @@ failed=0
 for target in $targets; do
     say "make $target ..."
     start=$(date +%s)
-    if inside make -C /root/cover "$target" > "$folder/$target.log" 2>&1; then result=passed; else result=FAILED; fi
+    if inside make --no-print-directory -C /root/cover "$target" > "$folder/$target.log" 2>&1; then result=passed; else result=FAILED; fi
     end=$(date +%s)
     built=$(stat -c %Y "$root/root/cover/build/cover" 2> /dev/null || echo 0)
     if [ "$built" -gt "$start" ]; then
