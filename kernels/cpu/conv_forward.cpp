@@ -42,17 +42,34 @@ struct Forward {
 
     i64 depth(i64 block) const { return params.taps() * blocks.of(block); }
 
-    // The weights of one block and tile as (row tap, width tap, channel, width of the tile).
-    void pack(i64 block, i64 tile, float* panel) const {
-        const i64 channels = blocks.of(block), width = tiles.width(tile), taps = params.taps();
-        const i64 k0 = blocks.first(block), c0 = tiles.first(tile);
-        for (i64 t = 0; t < taps; ++t, panel += channels * width) {
-            if (transposed)
-                kernels.copy_panel_transposed(panel, weight + ((taps - 1 - t) * c_out + c0) * c_in + k0, channels, c_in,
-                                              tiles.of(tile), width);
-            else
-                kernels.copy_panel(panel, weight + (t * c_in + k0) * c_out + c0, channels, c_out, tiles.of(tile),
-                                   width);
+    // The weights of one block and of tiles [tile, tile + group) as (row tap, width tap, channel, width of the tile),
+    // the tiles panel_stride floats apart. Tap by tap, so that neighbouring lines of the weights are read together.
+    void pack(i64 block, i64 tile, i64 group, float* panel, i64 panel_stride) const {
+        const i64 channels = blocks.of(block), taps = params.taps(), k0 = blocks.first(block);
+        for (i64 t = 0; t < taps; ++t)
+            for (i64 i = 0; i < group; ++i) {
+                const i64 width = tiles.width(tile + i), c0 = tiles.first(tile + i);
+                float* to = panel + i * panel_stride + t * channels * width;
+                if (transposed)
+                    kernels.copy_panel_transposed(to, weight + ((taps - 1 - t) * c_out + c0) * c_in + k0, channels,
+                                                  c_in, tiles.of(tile + i), width);
+                else
+                    kernels.copy_panel(to, weight + (t * c_in + k0) * c_out + c0, channels, c_out, tiles.of(tile + i),
+                                       width);
+            }
+    }
+
+    // The cache lines that pack() will read, in its order.
+    void list_lines(i64 block, i64 tile, i64 group, std::vector<const float*>& lines) const {
+        const i64 channels = blocks.of(block), k0 = blocks.first(block), c0 = tiles.first(tile);
+        const i64 columns = tiles.first(tile + group - 1) + tiles.of(tile + group - 1) - c0;
+        const i64 rows = transposed ? columns : channels, length = transposed ? channels : columns;
+        const i64 stride = transposed ? c_in : c_out;
+        for (i64 t = 0; t < params.taps(); ++t) {
+            const float* from = transposed ? weight + ((params.taps() - 1 - t) * c_out + c0) * c_in + k0
+                                           : weight + (t * c_in + k0) * c_out + c0;
+            for (i64 r = 0; r < rows; ++r)
+                for (i64 i = 0; i < length; i += 16) lines.push_back(from + r * stride + i);
         }
     }
 
@@ -78,7 +95,7 @@ struct Forward {
             return panels + params.taps() * blocks.first(block) * columns + depth(block) * tiles.columns_before(tile);
         };
         stream.parallel(blocks.count * tiles.count, [&](i64 task) {
-            pack(task / tiles.count, task % tiles.count, panel(task / tiles.count, task % tiles.count));
+            pack(task / tiles.count, task % tiles.count, 1, panel(task / tiles.count, task % tiles.count), 0);
         });
         const bool direct = params.kernel == 1;
         const i64 most = std::min(blocks.size, c_in);
@@ -122,19 +139,32 @@ struct Forward {
                 plan.sample(sample), x, c_in, blocks.first(block), blocks.of(block),
                 copies.data<float>() + padded * blocks.first(block) + sample * (padded / plan.n) * blocks.of(block));
         });
-        stream.parallel(tiles.count, [&](i64 tile) {
-            Tensor panel = floats(depth(0) * tiles.width(tile));
+        // Neighbouring tiles share pages of the weights.
+        const i64 group = tiles.count >= 32 ? 4 : tiles.count >= 16 ? 2 : 1;
+        stream.parallel(divide_up(tiles.count, group), [&](i64 task) {
+            const i64 first = task * group, last = std::min(first + group, tiles.count);
+            Tensor panels = floats(group * depth(0) * tiles.width(0));
+            std::vector<const float*> lines;
             i64 row_offset[max_rows];
             for (i64 block = 0; block < blocks.count; ++block) {
-                pack(block, tile, panel.data<float>());
+                const i64 panel_stride = depth(0) * tiles.width(0);
+                pack(block, first, last - first, panels.data<float>(), panel_stride);
+                lines.clear();
+                if (block + 1 < blocks.count) list_lines(block + 1, first, last - first, lines);
                 plan.fill_row_offsets(all, blocks.of(block), row_offset);
-                ConvBlock b = describe(block, tile, 0);
-                b.x = copies.data<float>() + padded * blocks.first(block);
-                b.pixel = pixel;
-                b.pixels = pixels;
-                b.row_offset = row_offset;
-                b.panel = panel.data<float>();
-                kernels.forward_block(b);
+                for (i64 tile = first; tile < last; ++tile) {
+                    ConvBlock b = describe(block, tile, 0);
+                    b.x = copies.data<float>() + padded * blocks.first(block);
+                    b.pixel = pixel;
+                    b.pixels = pixels;
+                    b.row_offset = row_offset;
+                    b.panel = panels.data<float>() + (tile - first) * panel_stride;
+                    const auto count = static_cast<i64>(lines.size());
+                    const i64 from = count * (tile - first) / (last - first);
+                    b.prefetch = lines.data() + from;
+                    b.prefetches = count * (tile - first + 1) / (last - first) - from;
+                    kernels.forward_block(b);
+                }
             }
         });
     }

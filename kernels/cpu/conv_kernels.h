@@ -25,6 +25,9 @@ struct ConvBlock {
     i64 y_stride;
     int vectors;   // 1 or 2
     int channels;  // of the tile; at most vectors * lanes
+    // Lines that will be wanted soon; they are called for little by little while this block is computed.
+    const float* const* prefetch;
+    i64 prefetches;
 };
 
 // out[r, k, c] (=, +=) sum over pixels p of x[offset[p] + row_offset[r] + k] * dy[p, c]

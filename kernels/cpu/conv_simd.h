@@ -121,6 +121,8 @@ static void forward_block(const ConvBlock& b) {
     i64 first = 0;
     for (i64 t = 0; t < tiles; ++t) {
         const int p = rows + (t < larger);
+        for (i64 i = b.prefetches * t / tiles; i < b.prefetches * (t + 1) / tiles; ++i)
+            __builtin_prefetch(b.prefetch[i]);
         table[p](b, first);
         first += p;
     }

@@ -10,7 +10,7 @@ namespace {
 
 constexpr i64 max_rows = 9;
 // Pixels whose input and gradient stay in the first-level cache while all weights of a tile pass over them.
-constexpr i64 chunk_pixels = 128;
+constexpr i64 chunk_pixels = 96;
 
 // Joins the sums of samples as they come: level k of the stack holds the sum of 2^k samples.
 class SampleTree {
@@ -200,7 +200,7 @@ struct WeightGradient {
             i64 row_offset[max_rows];
             plan.fill_row_offsets(one, channels, row_offset);
             Tensor stack = floats(SampleTree::levels(plan.n) * panel_count(block, tile));
-            if (pixels <= chunk_pixels && plan.n < 1 << conv_tree_levels) {
+            if (pixels <= 128 && plan.n < 1 << conv_tree_levels) {
                 ConvWeightBlock b{};
                 b.x = strip(block, 0);
                 b.x_sample_stride = padded * channels;
