@@ -40,12 +40,15 @@ extern const WarpKernels warp_kernels;
 namespace cover::test {
 namespace {
 
-// The float64 reference and one row with the sixteen-lane kernels.
+// The float64 reference, the table's own SIMD rows where asked for, and one row with the sixteen-lane kernels.
 template <auto driver, const auto& kernels, class Params, class Run>
-std::vector<Variant<Params, Run>> lanes_table(std::span<const Variant<Params, Run>> rows) {
+std::vector<Variant<Params, Run>> lanes_table(std::span<const Variant<Params, Run>> rows, bool with_simd_rows) {
     std::vector<Variant<Params, Run>> table;
-    for (const auto& row : rows)
-        if (std::string(row.name) == "ref" && row.dtype == DType::float64) table.push_back(row);
+    for (const auto& row : rows) {
+        const std::string name = row.name;
+        if ((name == "ref" && row.dtype == DType::float64) || (with_simd_rows && name.starts_with("cpu_avx")))
+            table.push_back(row);
+    }
     table.push_back({"lanes16", Device::cpu, DType::float32, Math::exact, needs_avx2<Params>,
                      cpu::WithKernels<driver, kernels, Run>::run});
     return table;
@@ -55,9 +58,10 @@ std::vector<Variant<Params, Run>> lanes_table(std::span<const Variant<Params, Ru
 template <auto driver, const auto& kernels, class Params, class Run>
 void check_lanes(const char* op, std::span<const Variant<Params, Run>> rows, const std::vector<Params>& cases,
                  decltype(RowTest<Params, Run>::inputs) inputs, decltype(RowTest<Params, Run>::outputs) outputs,
-                 decltype(RowTest<Params, Run>::call) call, decltype(RowTest<Params, Run>::describe) describe_case) {
+                 decltype(RowTest<Params, Run>::call) call, decltype(RowTest<Params, Run>::describe) describe_case,
+                 bool with_simd_rows = false) {
     if (!machine_facts().avx2) return skip("no AVX2");
-    const auto table = lanes_table<driver, kernels>(rows);
+    const auto table = lanes_table<driver, kernels>(rows, with_simd_rows);
     check_table(RowTest<Params, Run>{op, table, cases, inputs, outputs, call, describe_case});
 }
 
@@ -507,6 +511,56 @@ TEST_CASE("sixteen lanes: optimizers") {
             run(out[0], out[1], in[0], p, stream);
         },
         [](const SgdParams& p) { return text(p.count, " elements, step ", p.step); });
+}
+
+// From 16 MiB on, outputs are written past the caches.
+TEST_CASE("SIMD rows: large outputs") {
+    check_lanes<cpu::group_norm, cpu::lanes16::norm_kernels>(
+        "group_norm", group_norm_table(), {{1, 65537, 64, 8, 1e-5, 0.2}},
+        [](const GroupNormParams& p) -> std::vector<Tensor> {
+            return {values(p.count(), 1, -1, 3), values(p.channels, 2), values(p.channels, 3)};
+        },
+        [](const GroupNormParams& p) -> std::vector<OutputSpec> {
+            return {{.name = "y", .count = p.count(), .terms = 64, .scale = 4},
+                    {.name = "mean", .count = p.n * p.groups, .terms = 16, .scale = 2},
+                    {.name = "rstd", .count = p.n * p.groups, .terms = 16, .scale = 4}};
+        },
+        [](GroupNormRun* run, Outputs out, Inputs in, const GroupNormParams& p, Stream& stream) {
+            run(out[0], out[1], out[2], in[0], in[1], in[2], p, stream);
+        },
+        describe_norm, true);
+    check_lanes<cpu::upsample, cpu::lanes16::resize_kernels>(
+        "upsample", upsample_table(), {{1, {2, 1, 131, 134}, 64, false, 1.0}},
+        [](const UpsampleParams& p) -> std::vector<Tensor> { return {values(p.x_count(), 1)}; },
+        [](const UpsampleParams& p) -> std::vector<OutputSpec> {
+            return {{.name = "y", .count = p.y_count(), .terms = 8, .scale = 2}};
+        },
+        [](UpsampleRun* run, Outputs out, Inputs in, const UpsampleParams& p, Stream& stream) {
+            run(out[0], in[0], p, stream);
+        },
+        describe_upsample, true);
+    check_lanes<cpu::concat, cpu::lanes16::elementwise_kernels>(
+        "concat", concat_table(), {{90001, 16, 32}},
+        [](const ConcatParams& p) -> std::vector<Tensor> {
+            return {values(p.pixels * p.c_a, 1), values(p.pixels * p.c_b, 2)};
+        },
+        [](const ConcatParams& p) -> std::vector<OutputSpec> {
+            return {{.name = "y", .count = p.pixels * (p.c_a + p.c_b), .exact = true}};
+        },
+        [](ConcatRun* run, Outputs out, Inputs in, const ConcatParams& p, Stream& stream) {
+            run(out[0], in[0], in[1], p, stream);
+        },
+        describe_concat, true);
+    check_lanes<cpu::scale, cpu::lanes16::elementwise_kernels>(
+        "scale", scale_table(), {{(4 << 20) + 13, -1.75}},
+        [](const ElementwiseParams& p) -> std::vector<Tensor> { return {values(p.count, 1)}; },
+        [](const ElementwiseParams& p) -> std::vector<OutputSpec> {
+            return {{.name = "y", .count = p.count, .scale = 2}};
+        },
+        [](ScaleRun* run, Outputs out, Inputs in, const ElementwiseParams& p, Stream& stream) {
+            run(out[0], in[0], p, stream);
+        },
+        [](const ElementwiseParams& p) { return text(p.count, " elements"); }, true);
 }
 
 }  // namespace cover::test

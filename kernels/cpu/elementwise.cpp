@@ -16,9 +16,12 @@ void add(const ElementwiseKernels& kernels, View y, ConstView a, ConstView b, co
 
 void scale(const ElementwiseKernels& kernels, View y, ConstView x, const ElementwiseParams& params, Stream& stream) {
     const Pieces pieces = Pieces::of(params.count, 1, task_elements);
+    // Scaling in place finds its lines in the cache already.
+    const bool streaming = y.data != x.data && worth_streaming(y.as<float>(), params.count, task_elements);
     stream.parallel(pieces.count(), [&](std::int64_t piece) {
         const std::int64_t at = pieces.begin(piece);
-        kernels.scale(y.as<float>() + at, x.as<float>() + at, static_cast<float>(params.factor), pieces.length(piece));
+        kernels.scale(y.as<float>() + at, x.as<float>() + at, static_cast<float>(params.factor), pieces.length(piece),
+                      streaming);
     });
 }
 
@@ -26,22 +29,27 @@ void concat(const ElementwiseKernels& kernels, View y, ConstView a, ConstView b,
             Stream& stream) {
     const std::int64_t all = params.c_a + params.c_b;
     const Pieces pieces = Pieces::of(params.pixels, all, task_elements);
+    const bool streaming = worth_streaming(y.as<float>(), params.pixels * all, all) && params.c_a % 16 == 0;
     stream.parallel(pieces.count(), [&](std::int64_t piece) {
         const std::int64_t at = pieces.begin(piece), pixels = pieces.length(piece);
         float* to = y.as<float>() + at * all;
-        kernels.copy_rows(to, all, a.as<float>() + at * params.c_a, params.c_a, pixels, params.c_a);
-        kernels.copy_rows(to + params.c_a, all, b.as<float>() + at * params.c_b, params.c_b, pixels, params.c_b);
+        kernels.copy_rows(to, all, a.as<float>() + at * params.c_a, params.c_a, pixels, params.c_a, streaming);
+        kernels.copy_rows(to + params.c_a, all, b.as<float>() + at * params.c_b, params.c_b, pixels, params.c_b,
+                          streaming);
     });
 }
 
 void split(const ElementwiseKernels& kernels, View a, View b, ConstView y, const ConcatParams& params, Stream& stream) {
     const std::int64_t all = params.c_a + params.c_b;
     const Pieces pieces = Pieces::of(params.pixels, all, task_elements);
+    const bool streaming = worth_streaming(a.as<float>(), params.pixels * params.c_a, params.c_a) &&
+                           worth_streaming(b.as<float>(), params.pixels * params.c_b, params.c_b);
     stream.parallel(pieces.count(), [&](std::int64_t piece) {
         const std::int64_t at = pieces.begin(piece), pixels = pieces.length(piece);
         const float* from = y.as<float>() + at * all;
-        kernels.copy_rows(a.as<float>() + at * params.c_a, params.c_a, from, all, pixels, params.c_a);
-        kernels.copy_rows(b.as<float>() + at * params.c_b, params.c_b, from + params.c_a, all, pixels, params.c_b);
+        kernels.copy_rows(a.as<float>() + at * params.c_a, params.c_a, from, all, pixels, params.c_a, streaming);
+        kernels.copy_rows(b.as<float>() + at * params.c_b, params.c_b, from + params.c_a, all, pixels, params.c_b,
+                          streaming);
     });
 }
 

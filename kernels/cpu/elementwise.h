@@ -15,10 +15,10 @@ namespace cover::cpu {
 
 struct ElementwiseKernels {
     void (*add)(float* y, const float* a, const float* b, std::int64_t count);
-    void (*scale)(float* y, const float* x, float factor, std::int64_t count);
+    void (*scale)(float* y, const float* x, float factor, std::int64_t count, bool streaming);
     // Copies `channels` of each of `pixels` rows whose starts lie to_stride and from_stride apart.
     void (*copy_rows)(float* to, std::int64_t to_stride, const float* from, std::int64_t from_stride,
-                      std::int64_t pixels, std::int64_t channels);
+                      std::int64_t pixels, std::int64_t channels, bool streaming);
 };
 
 namespace avx2 {

@@ -64,47 +64,78 @@ Statistics group_statistics(const float* sums, const float* x, const Folded& f, 
     return {mean, std::max(deviations / count, 0.0)};
 }
 
+// Calls body(first sample, samples) for groups of samples whose maps stay in the last-level cache between the pass that
+// sums and the pass that applies.
+template <class Body>
+void for_sample_groups(const GroupNormParams& p, const Body& body) {
+    const Pieces samples = Pieces::of(p.n, p.pixels * p.channels, 1 << 20);
+    for (std::int64_t i = 0; i < samples.count(); ++i) body(samples.begin(i), samples.length(i));
+}
+
+// Calls body(sample, piece, offset of the piece's first element, folded pixels) for all pieces of some samples.
+template <class Body>
+void for_pieces(const Folded& f, std::int64_t first, std::int64_t samples, Stream& stream, const Body& body) {
+    const std::int64_t pieces = f.pieces.count();
+    stream.parallel(samples * pieces, [&](std::int64_t task) {
+        const std::int64_t sample = first + task / pieces, piece = task % pieces;
+        body(sample, piece, (sample * f.pixels + f.pieces.begin(piece)) * f.channels, f.pieces.length(piece));
+    });
+}
+
+// Scale and shift of y = leaky(x * scale + shift), from the stored mean and rstd: the backward pass then finds the same
+// signs as the forward pass.
+struct AffineTables {
+    Workspace<float> scale, shift;
+    float slope;
+    std::int64_t row;
+
+    AffineTables(const GroupNormParams& p, const Folded& f)
+        : scale(p.n * f.channels), shift(p.n * f.channels), slope(static_cast<float>(p.slope)), row(f.channels) {}
+    void fill(const GroupNormParams& p, const Folded& f, std::int64_t sample, const float* means, const float* rstds,
+              const float* gamma, const float* beta) {
+        const std::int64_t width = p.channels / p.groups;
+        fill_folded(scale, sample, f, p.channels, [&](std::int64_t c) { return gamma[c] * rstds[c / width]; });
+        fill_folded(shift, sample, f, p.channels, [&](std::int64_t c) {
+            return beta[c] - double{means[c / width]} * double{gamma[c] * rstds[c / width]};
+        });
+    }
+    NormAffine at(std::int64_t sample) { return {scale.data() + sample * row, shift.data() + sample * row, slope}; }
+};
+
 }  // namespace
 
 void group_norm(const NormKernels& kernels, View y, View mean, View rstd, ConstView x, ConstView gamma, ConstView beta,
                 const GroupNormParams& params, Stream& stream) {
     const Folded f(params);
     const std::int64_t pieces = f.pieces.count(), width = params.channels / params.groups;
-    const std::int64_t sample_size = f.pixels * f.channels;
     const auto* from = x.as<float>();
-    Workspace<float> sums(params.n * pieces * 2 * f.channels), scale(params.n * f.channels),
-        shift(params.n * f.channels);
-    stream.parallel(params.n * pieces, [&](std::int64_t task) {
-        const std::int64_t sample = task / pieces, piece = task % pieces;
-        float* sum = sums.data() + task * 2 * f.channels;
-        kernels.moments(sum, sum + f.channels, from + sample * sample_size + f.pieces.begin(piece) * f.channels,
-                        f.pieces.length(piece), f.channels);
-    });
-    const auto *g = gamma.as<float>(), *b = beta.as<float>();
-    stream.parallel(params.n, [&](std::int64_t sample) {
-        float* means = mean.as<float>() + sample * params.groups;
-        float* rstds = rstd.as<float>() + sample * params.groups;
-        Workspace<double> exact(2 * params.groups);
-        for (std::int64_t group = 0; group < params.groups; ++group) {
-            const Statistics s = group_statistics(sums.data() + sample * pieces * 2 * f.channels,
-                                                  from + sample * sample_size, f, params.channels, group, width);
-            exact[2 * group] = s.mean;
-            exact[2 * group + 1] = 1 / std::sqrt(s.variance + params.epsilon);
-            means[group] = static_cast<float>(exact[2 * group]);
-            rstds[group] = static_cast<float>(exact[2 * group + 1]);
-        }
-        // The coefficients come from the stored mean and rstd, so that the backward pass finds the same signs.
-        fill_folded(scale, sample, f, params.channels, [&](std::int64_t c) { return g[c] * rstds[c / width]; });
-        fill_folded(shift, sample, f, params.channels,
-                    [&](std::int64_t c) { return b[c] - double{means[c / width]} * double{g[c] * rstds[c / width]}; });
-    });
-    stream.parallel(params.n * pieces, [&](std::int64_t task) {
-        const std::int64_t sample = task / pieces, piece = task % pieces;
-        const std::int64_t at = sample * sample_size + f.pieces.begin(piece) * f.channels;
-        kernels.apply(
-            y.as<float>() + at, from + at,
-            {scale.data() + sample * f.channels, shift.data() + sample * f.channels, static_cast<float>(params.slope)},
-            f.pieces.length(piece), f.channels);
+    auto* to = y.as<float>();
+    const bool streaming = worth_streaming(to, params.count(), f.channels);
+    Workspace<float> sums(params.n * pieces * 2 * f.channels);  // (n, pieces, 2, folded channels)
+    AffineTables affine(params, f);
+    for_sample_groups(params, [&](std::int64_t first, std::int64_t samples) {
+        for_pieces(f, first, samples, stream,
+                   [&](std::int64_t sample, std::int64_t piece, std::int64_t at, std::int64_t pixels) {
+                       float* sum = sums.data() + (sample * pieces + piece) * 2 * f.channels;
+                       kernels.moments(sum, sum + f.channels, from + at, pixels, f.channels);
+                   });
+        stream.parallel(samples, [&](std::int64_t i) {
+            const std::int64_t sample = first + i;
+            float* means = mean.as<float>() + sample * params.groups;
+            float* rstds = rstd.as<float>() + sample * params.groups;
+            for (std::int64_t group = 0; group < params.groups; ++group) {
+                const Statistics s =
+                    group_statistics(sums.data() + sample * pieces * 2 * f.channels,
+                                     from + sample * f.pixels * f.channels, f, params.channels, group, width);
+                means[group] = static_cast<float>(s.mean);
+                rstds[group] = static_cast<float>(1 / std::sqrt(s.variance + params.epsilon));
+            }
+            affine.fill(params, f, sample, means, rstds, gamma.as<float>(), beta.as<float>());
+        });
+        for_pieces(f, first, samples, stream,
+                   [&](std::int64_t sample, std::int64_t, std::int64_t at, std::int64_t pixels) {
+                       kernels.apply(to + at, from + at, affine.at(sample), pixels, f.channels, streaming);
+                   });
     });
 }
 
@@ -113,35 +144,15 @@ void group_norm_backward(const NormKernels& kernels, View dx, View dgamma, View 
                          Stream& stream) {
     const Folded f(params);
     const std::int64_t pieces = f.pieces.count(), width = params.channels / params.groups;
-    const std::int64_t channels = params.channels, sample_size = f.pixels * f.channels;
-    const auto *g = gamma.as<float>(), *b = beta.as<float>();
-    Workspace<float> means(params.n * f.channels), scale(params.n * f.channels), shift(params.n * f.channels);
-    for (std::int64_t sample = 0; sample < params.n; ++sample) {
-        const float* m = mean.as<float>() + sample * params.groups;
-        const float* r = rstd.as<float>() + sample * params.groups;
-        fill_folded(means, sample, f, channels, [&](std::int64_t c) { return m[c / width]; });
-        fill_folded(scale, sample, f, channels, [&](std::int64_t c) { return g[c] * r[c / width]; });
-        fill_folded(shift, sample, f, channels,
-                    [&](std::int64_t c) { return b[c] - double{m[c / width]} * double{g[c] * r[c / width]}; });
-    }
-    const auto affine = [&](std::int64_t sample) {
-        return NormAffine{scale.data() + sample * f.channels, shift.data() + sample * f.channels,
-                          static_cast<float>(params.slope)};
-    };
-
-    Workspace<float> sums(params.n * pieces * 2 * f.channels);
-    stream.parallel(params.n * pieces, [&](std::int64_t task) {
-        const std::int64_t sample = task / pieces, piece = task % pieces;
-        const std::int64_t at = sample * sample_size + f.pieces.begin(piece) * f.channels;
-        float* sum = sums.data() + task * 2 * f.channels;
-        kernels.gradient_sums(sum, sum + f.channels, dy.as<float>() + at, x.as<float>() + at,
-                              means.data() + sample * f.channels, affine(sample), f.pieces.length(piece), f.channels);
-    });
-
-    // Per sample: sums of g (first half of a row) and of g * xhat (second half) per channel.
-    Workspace<double> totals(params.n * 2 * channels);
+    const std::int64_t channels = params.channels;
+    const auto *g = gamma.as<float>(), *from = x.as<float>(), *cotangent = dy.as<float>();
+    auto* to = dx.as<float>();
+    const bool streaming = worth_streaming(to, params.count(), f.channels);
+    Workspace<float> means(params.n * f.channels), sums(params.n * pieces * 2 * f.channels);
     Workspace<float> by_x(params.n * f.channels), constant(params.n * f.channels);
-    stream.parallel(params.n, [&](std::int64_t sample) {
+    Workspace<double> totals(params.n * 2 * channels);  // per sample: sums of g, then of g * xhat, by channel
+    AffineTables affine(params, f);
+    const auto combine = [&](std::int64_t sample) {
         const float* r = rstd.as<float>() + sample * params.groups;
         double* total = totals.data() + sample * 2 * channels;
         std::fill(total, total + 2 * channels, 0.0);
@@ -156,31 +167,44 @@ void group_norm_backward(const NormKernels& kernels, View dx, View dgamma, View 
         }
         for (std::int64_t c = 0; c < channels; ++c) total[channels + c] *= r[c / width];
         // dx = rstd * (gamma g - A - xhat B), A and B the group's means of gamma g and gamma g xhat.
-        Workspace<double> means_of(2 * params.groups);
+        Workspace<double> averages(2 * params.groups);
+        const auto count = static_cast<double>(params.pixels * width);
         for (std::int64_t group = 0; group < params.groups; ++group) {
-            double a = 0, by = 0;
+            double a = 0, b = 0;
             for (std::int64_t c = group * width; c < (group + 1) * width; ++c) {
                 a += g[c] * total[c];
-                by += g[c] * total[channels + c];
+                b += g[c] * total[channels + c];
             }
-            const auto count = static_cast<double>(params.pixels * width);
-            means_of[2 * group] = a / count;
-            means_of[2 * group + 1] = by / count;
+            averages[2 * group] = a / count;
+            averages[2 * group + 1] = b / count;
         }
         fill_folded(by_x, sample, f, channels, [&](std::int64_t c) {
             const double rs = r[c / width];
-            return -rs * rs * means_of[2 * (c / width) + 1];
+            return -rs * rs * averages[2 * (c / width) + 1];
         });
         fill_folded(constant, sample, f, channels,
-                    [&](std::int64_t c) { return -double{r[c / width]} * means_of[2 * (c / width)]; });
-    });
+                    [&](std::int64_t c) { return -double{r[c / width]} * averages[2 * (c / width)]; });
+    };
 
-    stream.parallel(params.n * pieces, [&](std::int64_t task) {
-        const std::int64_t sample = task / pieces, piece = task % pieces;
-        const std::int64_t at = sample * sample_size + f.pieces.begin(piece) * f.channels, row = sample * f.channels;
-        kernels.gradient_apply(dx.as<float>() + at, dy.as<float>() + at, x.as<float>() + at, means.data() + row,
-                               affine(sample), by_x.data() + row, constant.data() + row, f.pieces.length(piece),
-                               f.channels);
+    for (std::int64_t sample = 0; sample < params.n; ++sample) {
+        const float* m = mean.as<float>() + sample * params.groups;
+        fill_folded(means, sample, f, channels, [&](std::int64_t c) { return m[c / width]; });
+        affine.fill(params, f, sample, m, rstd.as<float>() + sample * params.groups, g, beta.as<float>());
+    }
+    for_sample_groups(params, [&](std::int64_t first, std::int64_t samples) {
+        for_pieces(f, first, samples, stream,
+                   [&](std::int64_t sample, std::int64_t piece, std::int64_t at, std::int64_t pixels) {
+                       float* sum = sums.data() + (sample * pieces + piece) * 2 * f.channels;
+                       kernels.gradient_sums(sum, sum + f.channels, cotangent + at, from + at,
+                                             means.data() + sample * f.channels, affine.at(sample), pixels, f.channels);
+                   });
+        stream.parallel(samples, [&](std::int64_t i) { combine(first + i); });
+        for_pieces(f, first, samples, stream,
+                   [&](std::int64_t sample, std::int64_t, std::int64_t at, std::int64_t pixels) {
+                       const std::int64_t row = sample * f.channels;
+                       kernels.gradient_apply(to + at, cotangent + at, from + at, means.data() + row, affine.at(sample),
+                                              by_x.data() + row, constant.data() + row, pixels, f.channels, streaming);
+                   });
     });
 
     tree_sum(totals.data(), params.n, 2 * channels);

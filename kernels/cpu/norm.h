@@ -23,13 +23,15 @@ struct NormAffine {
 struct NormKernels {
     // sum[c], square[c] = sums over pixels of (x - first pixel) and of its square.
     void (*moments)(float* sum, float* square, const float* x, std::int64_t pixels, std::int64_t channels);
-    void (*apply)(float* y, const float* x, NormAffine affine, std::int64_t pixels, std::int64_t channels);
+    void (*apply)(float* y, const float* x, NormAffine affine, std::int64_t pixels, std::int64_t channels,
+                  bool streaming);
     // With g = dy * leaky'(x * scale + shift): sum[c], product[c] = sums over pixels of g and of g * (x - mean).
     void (*gradient_sums)(float* sum, float* product, const float* dy, const float* x, const float* mean,
                           NormAffine affine, std::int64_t pixels, std::int64_t channels);
     // dx = g * scale + (x - mean) * by_x + constant.
     void (*gradient_apply)(float* dx, const float* dy, const float* x, const float* mean, NormAffine affine,
-                           const float* by_x, const float* constant, std::int64_t pixels, std::int64_t channels);
+                           const float* by_x, const float* constant, std::int64_t pixels, std::int64_t channels,
+                           bool streaming);
 };
 
 namespace avx2 {

@@ -33,15 +33,18 @@ void moments(float* sum, float* square, const float* x, std::int64_t pixels, std
     for (; pixel < pixels; ++pixel) add.template operator()<1>(pixel);
 }
 
-void apply(float* y, const float* x, NormAffine affine, std::int64_t pixels, std::int64_t channels) {
-    for (std::int64_t pixel = 0; pixel < pixels; ++pixel) {
-        const float* from = x + pixel * channels;
-        float* to = y + pixel * channels;
-        for_channels(channels, [=]<int L>(std::int64_t c) {
-            const Float<L> v = load<L>(from + c) * load<L>(affine.scale + c) + load<L>(affine.shift + c);
-            store<L>(to + c, leaky<L>(v, splat<L>(affine.slope)));
+void apply(float* y, const float* x, NormAffine affine, std::int64_t pixels, std::int64_t channels, bool streaming) {
+    choose_stores(
+        streaming, [=]<bool past>() __attribute__((always_inline)) {
+            for (std::int64_t pixel = 0; pixel < pixels; ++pixel) {
+                const float* from = x + pixel * channels;
+                float* to = y + pixel * channels;
+                for_channels(channels, [=]<int L>(std::int64_t c) {
+                    const Float<L> v = load<L>(from + c) * load<L>(affine.scale + c) + load<L>(affine.shift + c);
+                    put<L, past>(to + c, leaky<L>(v, splat<L>(affine.slope)));
+                });
+            }
         });
-    }
 }
 
 // dy through the activation.
@@ -79,16 +82,19 @@ void gradient_sums(float* sum, float* product, const float* dy, const float* x, 
 }
 
 void gradient_apply(float* dx, const float* dy, const float* x, const float* mean, NormAffine affine, const float* by_x,
-                    const float* constant, std::int64_t pixels, std::int64_t channels) {
-    for (std::int64_t pixel = 0; pixel < pixels; ++pixel) {
-        const std::int64_t at = pixel * channels;
-        for_channels(channels, [=]<int L>(std::int64_t c) {
-            const Float<L> v = load<L>(x + at + c);
-            const Float<L> g = activated<L>(load<L>(dy + at + c), v, affine, c);
-            store<L>(dx + at + c, g * load<L>(affine.scale + c) + (v - load<L>(mean + c)) * load<L>(by_x + c) +
-                                      load<L>(constant + c));
+                    const float* constant, std::int64_t pixels, std::int64_t channels, bool streaming) {
+    choose_stores(
+        streaming, [=]<bool past>() __attribute__((always_inline)) {
+            for (std::int64_t pixel = 0; pixel < pixels; ++pixel) {
+                const std::int64_t at = pixel * channels;
+                for_channels(channels, [=]<int L>(std::int64_t c) {
+                    const Float<L> v = load<L>(x + at + c);
+                    const Float<L> g = activated<L>(load<L>(dy + at + c), v, affine, c);
+                    put<L, past>(dx + at + c, g * load<L>(affine.scale + c) +
+                                                  (v - load<L>(mean + c)) * load<L>(by_x + c) + load<L>(constant + c));
+                });
+            }
         });
-    }
 }
 
 }  // namespace

@@ -64,6 +64,7 @@ void resample(const ResizeKernels& kernels, float* out, const float* in, std::in
     const std::int64_t line_in = w.inputs * channels, line_out = w.outputs * channels;
     const Pieces pieces =
         Pieces::of(n * d.outputs * h.outputs, std::max(line_in, line_out), task_elements);  // rows of out
+    const bool streaming = worth_streaming(out, n * d.outputs * h.outputs * line_out, channels);
     stream.parallel(pieces.count(), [&](std::int64_t piece) {
         Workspace<float> blended(line_in);
         std::vector<std::int64_t> offsets;
@@ -85,7 +86,7 @@ void resample(const ResizeKernels& kernels, float* out, const float* in, std::in
             }
             kernels.blend(blended.data(), in, offsets.data(), weights.data(), static_cast<int>(offsets.size()),
                           line_in);
-            kernels.resample(out + row * line_out, blended.data(), w.table(), w.outputs, channels);
+            kernels.resample(out + row * line_out, blended.data(), w.table(), w.outputs, channels, streaming);
         }
     });
 }

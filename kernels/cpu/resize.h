@@ -25,7 +25,8 @@ struct ResizeKernels {
     void (*blend)(float* out, const float* in, const std::int64_t* offsets, const float* weights, int rows,
                   std::int64_t count);
     // Along one row of `width` output pixels.
-    void (*resample)(float* out, const float* in, AxisTable table, std::int64_t width, std::int64_t channels);
+    void (*resample)(float* out, const float* in, AxisTable table, std::int64_t width, std::int64_t channels,
+                     bool streaming);
 };
 
 namespace avx2 {

@@ -27,16 +27,34 @@ void blend(float* out, const float* in, const std::int64_t* offsets, const float
     }
 }
 
-void resample(float* out, const float* in, AxisTable table, std::int64_t width, std::int64_t channels) {
-    for (std::int64_t w = 0; w < width; ++w) {
-        const std::int32_t begin = table.start[w], end = table.start[w + 1];
-        for_channels(channels, [=]<int L>(std::int64_t c) {
-            Float<L> sum = load<L>(in + table.index[begin] * channels + c) * table.weight[begin];
-            for (std::int32_t k = begin + 1; k < end; ++k)
-                sum += load<L>(in + table.index[k] * channels + c) * table.weight[k];
-            store<L>(out + w * channels + c, sum);
+template <int fixed, bool past>
+COVER_INLINE void resample_pixel(float* out, const float* in, const std::int32_t* index, const float* weight, int reads,
+                                 std::int64_t channels) {
+    const int n = fixed ? fixed : reads;
+    for_channels(channels, [=]<int L>(std::int64_t c) {
+        Float<L> sum = load<L>(in + index[0] * channels + c) * weight[0];
+        for (int k = 1; k < n; ++k) sum += load<L>(in + index[k] * channels + c) * weight[k];
+        put<L, past>(out + c, sum);
+    });
+}
+
+void resample(float* out, const float* in, AxisTable table, std::int64_t width, std::int64_t channels, bool streaming) {
+    choose_stores(
+        streaming, [=]<bool past>() __attribute__((always_inline)) {
+            for (std::int64_t w = 0; w < width; ++w) {
+                const std::int32_t begin = table.start[w], reads = table.start[w + 1] - begin;
+                const std::int32_t* index = table.index + begin;
+                const float* weight = table.weight + begin;
+                float* to = out + w * channels;
+                switch (reads) {
+                case 1: resample_pixel<1, past>(to, in, index, weight, reads, channels); break;
+                case 2: resample_pixel<2, past>(to, in, index, weight, reads, channels); break;
+                case 3: resample_pixel<3, past>(to, in, index, weight, reads, channels); break;
+                case 4: resample_pixel<4, past>(to, in, index, weight, reads, channels); break;
+                default: resample_pixel<0, past>(to, in, index, weight, reads, channels);
+                }
+            }
         });
-    }
 }
 
 }  // namespace

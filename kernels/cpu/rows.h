@@ -27,6 +27,13 @@ struct Pieces {
 // Elements of float32 in one task of a memory-bound op: some 10 to 50 microseconds.
 inline constexpr std::int64_t task_elements = 32768;
 
+// True where an output is too large to be still in a cache when it is read, and its rows of `channels` keep every
+// vector aligned: then stores that go past the caches save reading the old contents first. The values are the same.
+inline bool worth_streaming(const float* out, std::int64_t count, std::int64_t channels) {
+    constexpr std::int64_t large = 4 << 20;  // 16 MiB of float32
+    return count >= large && channels % 16 == 0 && reinterpret_cast<std::uintptr_t>(out) % Storage::alignment == 0;
+}
+
 // Scratch of `count` elements of T, undefined at first, from the pool of storages.
 template <class T>
 class Workspace {

@@ -38,6 +38,33 @@ template <int L>
 COVER_INLINE void store(float* p, Float<L> v) {
     *reinterpret_cast<typename Types<L>::UnalignedFloat*>(p) = v;
 }
+// Past the caches when `streaming`: then p is a multiple of the vector's size (inside choose_stores only). Single
+// floats go the usual way.
+template <int L, bool streaming>
+COVER_INLINE void put(float* p, Float<L> v) {
+    if constexpr (!streaming || L < 8) {
+        store<L>(p, v);
+    } else if constexpr (L == 8) {
+        __builtin_ia32_movntps256(p, v);
+#ifdef __AVX512F__
+    } else if constexpr (L == 16) {
+        __builtin_ia32_movntps512(p, v);
+#endif
+    } else {
+        __builtin_ia32_movntps256(p, __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7));
+        __builtin_ia32_movntps256(p + 8, __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15));
+    }
+}
+// Calls body.template operator()<streaming>(), and makes streamed values visible to other threads.
+template <class Body>
+COVER_INLINE void choose_stores(bool streaming, Body body) {
+    if (streaming) {
+        body.template operator()<true>();
+        __builtin_ia32_sfence();
+    } else {
+        body.template operator()<false>();
+    }
+}
 template <int L>
 COVER_INLINE Float<L> splat(float v) {
     return v - Float<L>{};
