@@ -129,7 +129,6 @@ void add_prepare(Parsers& parsers, CLI::App& root, PrepareOptions& o) {
         ->type_name("uint8|uint16|float16|float32");
     p.app->add_option("--labels", o.labels, "folder of label files of the same stems")->type_name("DIR");
     p.app->add_option("--split", o.split, "rows of the folder's index.csv to take")->type_name("NAME");
-    p.app->add_option("--threads", o.threads, "threads that decode (all cores)")->type_name("N");
     p.app->add_flag("--strict", o.strict, "stop at the first bad input");
     p.result = [&p, &o] {
         p.require_value(!o.inputs.empty(), "an input (image or folder)");

@@ -28,7 +28,6 @@ struct PrepareOptions {
     std::string out;
     std::string size, spacing, normalize, window, store, labels, split;
     int channels_in = 1;
-    int threads = 0;
     bool keep_aspect = false, strict = false;
 };
 

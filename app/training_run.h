@@ -2,6 +2,8 @@
 #pragma once
 
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "app/report.h"
 #include "cover/config.h"
@@ -20,7 +22,8 @@ struct TrainingOutcome {
 // Trains on config.data and writes config.toml, manifest.json, log.jsonl, model.safetensors and report.html to
 // `folder`, which must not hold a run yet. Throws Error(interrupted) after SIGINT or SIGTERM, with everything written;
 // Error (numerical) when the loss is not finite, with the weights as they were before that step.
-TrainingOutcome train(TrainConfig config, const std::string& folder);
+// picture_data: patch files whose images stand in the report as held out; empty: the run's own.
+TrainingOutcome train(TrainConfig config, const std::string& folder, const std::vector<std::string>& picture_data = {});
 
 // Rewrites report.html of a run.
 void write_report(const std::string& folder, const RunReport& report);

@@ -1,0 +1,128 @@
+// cover demo: the main job from pictures to weights, on chest X-rays that come with the program.
+#include <fmt/format.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+
+#include "app/commands.h"
+#include "app/evaluation.h"
+#include "app/progress.h"
+#include "app/training_run.h"
+#include "app/weights.h"
+#include "core/check.h"
+#include "core/file.h"
+#include "data/prepare.h"
+
+namespace cover::app {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Beside an installed program, else in the sources that it was built from. COVER_SAMPLES names another place.
+std::string samples_folder() {
+    std::vector<std::string> places;
+    if (const char* named = std::getenv("COVER_SAMPLES"); named && *named) {
+        places.push_back(named);
+    } else {
+        std::error_code error;
+        const auto program = fs::read_symlink("/proc/self/exe", error);
+        if (!error) places.push_back((program.parent_path().parent_path() / "share/cover/samples").string());
+        places.push_back(COVER_SOURCE_DIR "/data/samples");
+    }
+    std::string tried;
+    for (const auto& place : places) {
+        std::error_code error;
+        if (fs::exists(place + "/index.csv", error)) return place;
+        tried += (tried.empty() ? "" : ", ") + place;
+    }
+    fail(ErrorKind::io, text("[demo] the sample images are in none of ", tried,
+                             "; set COVER_SAMPLES to the folder data/samples of the sources"));
+}
+
+// A second demo may replace what an earlier one made, and nothing else.
+void make_room(const std::string& out) {
+    const std::string marker = out + "/made-by-cover-demo";
+    std::error_code error;
+    if (fs::exists(marker, error)) {
+        fs::remove_all(out + "/run", error);
+        require(!error, ErrorKind::io, "[demo] ", out, "/run: the earlier run cannot be removed: ", error.message());
+    } else {
+        require(!fs::exists(out, error) || fs::is_empty(out, error), ErrorKind::configuration, "[demo] ", out,
+                ": is there already and was not made by `cover demo`; choose another --out");
+        create_folder(out);
+        write_file(marker, "cover demo may replace what is in this folder.\n");
+    }
+}
+
+void prepare_split(const std::string& samples, const std::string& split, const std::string& out) {
+    cover::PrepareOptions options;
+    options.inputs = {samples};
+    options.split = split;
+    options.size = {96, 96};
+    options.out = out;
+    const auto result = prepare(options);
+    for (const auto& bad : result.bad) std::fprintf(stderr, "%s\n", bad.sentence.c_str());
+    std::fprintf(stderr, "%s: %lld images of 96 x 96\n", out.c_str(), static_cast<long long>(result.written));
+}
+
+}  // namespace
+
+int run(const DemoOptions& options) {
+    const auto samples = samples_folder();
+    const auto& out = options.out;
+    make_room(out);
+    const std::string train_file = out + "/train.h5", heldout_file = out + "/held_out.h5", folder = out + "/run",
+                      weights_file = out + "/cover.safetensors";
+
+    std::fprintf(stderr, "1/4 prepare: %s\n", samples.c_str());
+    prepare_split(samples, "train", train_file);
+    prepare_split(samples, "test", heldout_file);
+
+    std::fprintf(stderr, "2/4 pretrain\n");
+    TrainConfig config;
+    config.data = {train_file};
+    config.patch = {1, 64, 64};
+    config.batch = 8;
+    config.steps = 300;
+    config.lr = 3e-4;
+    config.degree = 1;
+    config.threads = options.threads;
+    config.seed = options.seed;
+    auto outcome = train(config, folder, {heldout_file});
+
+    std::fprintf(stderr, "3/4 evaluate on images that were held out\n");
+    ConfigSources machine;
+    if (options.threads > 0) machine.options.emplace_back("threads", Values{text(options.threads)});
+    const Evaluation scores = evaluate(folder, {heldout_file}, 64, 1, machine);
+    outcome.report.scores = score_rows(scores);
+    write_report(folder, outcome.report);
+
+    std::fprintf(stderr, "4/4 export\n");
+    ExportOptions exporting;
+    exporting.run = folder;
+    exporting.out = weights_file;
+    run(exporting);
+
+    std::fputs(fmt::format("loss_vec_ratio {:.4f}   last 25 steps of training; 1 is what a zero field scores\n"
+                           "epe_ratio      {:.4f}   on {} pairs of held-out images: error as a share of the "
+                           "displacement\n"
+                           "consistency    {:.4f}   mean cosine of the features of matching pixels\n"
+                           "time           {}\n"
+                           "report         {}/report.html\n"
+                           "weights        {}\n"
+                           "run            {}\n"
+                           "patch files    {}, {}\n\n"
+                           "The same on your own images:\n"
+                           "  cover prepare YOUR_IMAGES/ --size 96 --out mine.h5\n"
+                           "  cover pretrain --data mine.h5 --out my-run --patch 64 --batch {} --steps {} --lr {:g} "
+                           "--degree 1\n",
+                           outcome.loss_vec_ratio, scores.epe_ratio, scores.pairs, scores.consistency,
+                           duration_text(outcome.seconds), folder, weights_file, folder, train_file, heldout_file,
+                           config.batch, config.steps, config.lr)
+                   .c_str(),
+               stdout);
+    return 0;
+}
+
+}  // namespace cover::app
