@@ -21,23 +21,37 @@ COVER_INLINE AxisRead read_axis(std::int64_t pixel, float displacement, const Wa
     return {left, static_cast<float>(at - floor), {left >= 0, left + 1 < side}};
 }
 
-// The corners of one pixel that lie inside: where in the source (in elements), and the product of their weights.
-// slope[a] is the derivative of that product by the source coordinate of axis a.
+// The corners of one pixel that lie inside: which (bit nd - 1 - a says left or right along axis a), where in the source
+// (in elements), and the product of their weights.
 template <int nd>
 struct Corners {
     static constexpr int all = 1 << nd;
+    int which[all];
     std::int64_t offset[all];
     float weight[all];
-    float slope[all][nd];
+    float fraction[nd];
     int count;
 };
 
+// Offsets of the corners from the leftmost one, in elements.
+template <int nd>
+COVER_INLINE void corner_steps(std::int64_t (&steps)[Corners<nd>::all], const WarpGeometry& g) {
+    for (int corner = 0; corner < Corners<nd>::all; ++corner) {
+        steps[corner] = 0;
+        for (int a = 0; a < nd; ++a) steps[corner] = steps[corner] * g.sides[3 - nd + a] + (corner >> (nd - 1 - a) & 1);
+        steps[corner] *= g.channels;
+    }
+}
+
+// Only corners in the slab [slab_begin, slab_end) of the slowest axis count.
 template <int nd>
 COVER_INLINE Corners<nd> corners_of(const std::int64_t (&pixel)[nd], const float* field, const WarpGeometry& g,
-                                    std::int64_t slab_begin, std::int64_t slab_end) {
-    constexpr int first = 3 - nd;
+                                    const std::int64_t (&steps)[Corners<nd>::all], std::int64_t slab_begin,
+                                    std::int64_t slab_end) {
+    constexpr int first = 3 - nd, all = Corners<nd>::all;
     Corners<nd> corners;
     corners.count = 0;
+    for (int a = 0; a < nd; ++a) corners.fraction[a] = 0;
     AxisRead reads[nd];
     reads[0] = read_axis(pixel[0], field[0], g, first);
     if (reads[0].left + 1 < slab_begin || reads[0].left >= slab_end) return corners;
@@ -46,27 +60,35 @@ COVER_INLINE Corners<nd> corners_of(const std::int64_t (&pixel)[nd], const float
         if (index < slab_begin || index >= slab_end) reads[0].inside[side] = false;
     }
     for (int a = 1; a < nd; ++a) reads[a] = read_axis(pixel[a], field[a], g, first + a);
-    for (int corner = 0; corner < Corners<nd>::all; ++corner) {
-        std::int64_t index = 0;
-        bool inside = true;
-        float factors[nd], signs[nd];
-        for (int a = 0; a < nd; ++a) {
-            const int right = corner >> (nd - 1 - a) & 1;  // the first axis changes slowest
-            index = index * g.sides[first + a] + reads[a].left + right;
-            inside = inside && reads[a].inside[right];
-            factors[a] = right ? reads[a].fraction : 1 - reads[a].fraction;
-            signs[a] = right ? 1.0f : -1.0f;
+    std::int64_t base = 0;
+    float weight[all] = {1};
+    bool inside = true;
+    for (int a = 0; a < nd; ++a) {
+        base = base * g.sides[first + a] + reads[a].left;
+        corners.fraction[a] = reads[a].fraction;
+        inside = inside && reads[a].inside[0] && reads[a].inside[1];
+        for (int i = (1 << a) - 1; i >= 0; --i) {
+            weight[2 * i + 1] = weight[i] * reads[a].fraction;
+            weight[2 * i] = weight[i] * (1 - reads[a].fraction);
         }
-        float weight = 1;
-        for (int a = 0; a < nd; ++a) weight *= factors[a];
-        corners.offset[corners.count] = index * g.channels;
-        corners.weight[corners.count] = weight;
-        for (int a = 0; a < nd; ++a) {
-            float slope = signs[a];
-            for (int b = 0; b < nd; ++b) slope *= b == a ? 1.0f : factors[b];
-            corners.slope[corners.count][a] = slope;
+    }
+    base *= g.channels;
+    if (inside) {
+        for (int corner = 0; corner < all; ++corner) {
+            corners.which[corner] = corner;
+            corners.offset[corner] = base + steps[corner];
+            corners.weight[corner] = weight[corner];
         }
-        corners.count += inside;
+        corners.count = all;
+        return corners;
+    }
+    for (int corner = 0; corner < all; ++corner) {
+        corners.which[corners.count] = corner;
+        corners.offset[corners.count] = base + steps[corner];
+        corners.weight[corners.count] = weight[corner];
+        bool counts = true;
+        for (int a = 0; a < nd; ++a) counts = counts && reads[a].inside[corner >> (nd - 1 - a) & 1];
+        corners.count += counts;
     }
     return corners;
 }
@@ -77,6 +99,8 @@ template <int nd, class Body>
 COVER_INLINE void for_pixels(const float* field, const WarpGeometry& g, std::int64_t begin, std::int64_t end,
                              std::int64_t slab_begin, std::int64_t slab_end, Body body) {
     const std::int64_t *sides = g.sides + (3 - nd), width = g.sides[2];
+    std::int64_t steps[Corners<nd>::all];
+    corner_steps<nd>(steps, g);
     std::int64_t pixel[nd];
     std::int64_t rest = begin;
     for (int a = nd - 1; a > 0; --a) {
@@ -85,7 +109,7 @@ COVER_INLINE void for_pixels(const float* field, const WarpGeometry& g, std::int
     }
     pixel[0] = rest;
     for (std::int64_t i = begin; i < end; ++i) {
-        body(i, corners_of<nd>(pixel, field + i * nd, g, slab_begin, slab_end));
+        body(i, corners_of<nd>(pixel, field + i * nd, g, steps, slab_begin, slab_end));
         if (++pixel[nd - 1] == width) {
             pixel[nd - 1] = 0;
             for (int a = nd - 2; a >= 0 && ++pixel[a] == sides[a] && a > 0; --a) pixel[a] = 0;
@@ -122,7 +146,7 @@ void backward_field_pixels(float* dfield, const float* dy, const float* source, 
     constexpr int all = Corners<nd>::all;
     for_pixels<nd>(field, g, begin, end, 0, g.sides[3 - nd], [&](std::int64_t i, const Corners<nd>& corners) {
         const float* cotangent = dy + i * g.channels;
-        float dot[all] = {};
+        float dots[all] = {};  // of the cotangent and the source at each corner; zero outside
         const auto add = [&]<int count>() __attribute__((always_inline)) {
             const int n = count ? count : corners.count;
             for_channel_runs(
@@ -132,18 +156,28 @@ void backward_field_pixels(float* dfield, const float* dy, const float* source, 
                         const Float<L> v = load<L>(cotangent + c);
                         for (int k = 0; k < n; ++k) sums[k] += v * load<L>(source + corners.offset[k] + c);
                     }
-                    for (int k = 0; k < n; ++k) dot[k] += horizontal_sum<L>(sums[k]);
+                    for (int k = 0; k < n; ++k) dots[count ? k : corners.which[k]] += horizontal_sum<L>(sums[k]);
                 });
         };
         if (corners.count == all)
             add.template operator()<all>();
         else
             add.template operator()<0>();
-        for (int a = 0; a < nd; ++a) {
-            float sum = 0;
-            for (int k = 0; k < corners.count; ++k) sum += dot[k] * corners.slope[k][a];
-            dfield[i * nd + a] = sum * static_cast<float>(g.ratio[3 - nd + a]);
+        // The derivative by axis a: the difference along a, interpolated along the other axes. The last axis is folded
+        // first, and what is left of `dots` is its interpolation.
+        float slopes[nd][all];
+        for (int a = nd - 1; a >= 0; --a) {
+            const float fraction = corners.fraction[a];
+            for (int k = 0; k < 1 << a; ++k) {
+                const float step = dots[2 * k + 1] - dots[2 * k];
+                slopes[a][k] = step;
+                dots[k] = dots[2 * k] + fraction * step;
+                for (int later = a + 1; later < nd; ++later)
+                    slopes[later][k] =
+                        slopes[later][2 * k] + fraction * (slopes[later][2 * k + 1] - slopes[later][2 * k]);
+            }
         }
+        for (int a = 0; a < nd; ++a) dfield[i * nd + a] = slopes[a][0] * static_cast<float>(g.ratio[3 - nd + a]);
     });
 }
 
