@@ -15,6 +15,7 @@
 #include "app/config.h"
 #include "app/log.h"
 #include "app/machine.h"
+#include "app/pictures.h"
 #include "app/progress.h"
 #include "app/version.h"
 #include "app/weights.h"
@@ -28,10 +29,8 @@ namespace {
 
 using nlohmann::ordered_json;
 
-constexpr int pictured_pairs = 2;
-constexpr std::uint32_t picture_epoch = 0xfffffffe;  // no run comes this far: the pictures disturb no draw
-constexpr std::uint32_t holdout_epoch = 0xfffffffd;
-constexpr std::size_t most_heldout = 256;  // samples that are scored at a time
+constexpr std::uint32_t holdout_epoch = 0xfffffffd;  // no run comes this far: its draws are its own
+constexpr std::size_t most_heldout = 256;            // samples that are scored at a time
 
 std::atomic<int> stop_signal{0};
 
@@ -91,57 +90,6 @@ Split split_by_subject(const PatchFile& patches, const TrainConfig& config) {
     return split;
 }
 
-Tensor read_images(const PatchFile& patches, const std::vector<std::int64_t>& samples) {
-    const Grid grid = patches.grid();
-    const std::int64_t each = grid.pixels() * patches.channels();
-    Tensor images = Tensor::empty(
-        {static_cast<std::int64_t>(samples.size()), grid.d, grid.h, grid.w, patches.channels()}, DType::float32);
-    for (std::size_t i = 0; i < samples.size(); ++i)
-        patches.read_sample(samples[i], images.data<float>() + static_cast<std::int64_t>(i) * each);
-    return images;
-}
-
-std::vector<SampleKey> keys_of(const std::vector<std::int64_t>& samples, std::uint32_t epoch) {
-    std::vector<SampleKey> keys;
-    for (const auto sample : samples) keys.push_back({epoch, static_cast<std::uint32_t>(sample)});
-    return keys;
-}
-
-// Pixels of one sample's middle slice: `channels` of its `stride` values from `first` on.
-std::vector<float> slice_of(const Tensor& map, std::int64_t sample, int first, int channels) {
-    const auto& s = map.shape();
-    const std::int64_t pixels = s[2] * s[3], stride = s[4];
-    const float* from = map.data<float>() + ((sample * s[1] + s[1] / 2) * pixels) * stride + first;
-    std::vector<float> out;
-    for (std::int64_t p = 0; p < pixels; ++p)
-        for (int c = 0; c < channels; ++c) out.push_back(from[p * stride + c]);
-    return out;
-}
-
-std::vector<ViewPair> picture_pairs(const Model& model, const TrainConfig& config, const PatchFile& patches,
-                                    const std::vector<std::int64_t>& from, const std::string& what, Stream& stream) {
-    std::vector<ViewPair> pairs;
-    for (std::size_t i = 0; i < std::min<std::size_t>(pictured_pairs, from.size()); ++i) {
-        const std::int64_t sample = from[i * from.size() / std::min<std::size_t>(pictured_pairs, from.size())];
-        const Views views =
-            make_views(read_images(patches, {sample}), keys_of({sample}, picture_epoch), config, stream);
-        Graph graph(stream, config.dims, false);
-        const Tensor predicted = model.predict(graph, graph.constant(views.images)).field.value;
-        const int components = config.dims, first = components - 2;
-        ViewPair pair;
-        pair.caption = text(what, " ", patches.where(sample), config.dims == 3 ? ", the middle slice" : "");
-        pair.height = static_cast<int>(views.images.shape()[2]);
-        pair.width = static_cast<int>(views.images.shape()[3]);
-        pair.moving = slice_of(views.images, 0, 0, 1);
-        pair.fixed = slice_of(views.images, 1, 0, 1);
-        pair.mask = slice_of(views.mask, 0, 0, 1);
-        pair.truth = slice_of(views.field, 0, first, 2);
-        pair.predicted = slice_of(predicted, 0, first, 2);
-        pairs.push_back(std::move(pair));
-    }
-    return pairs;
-}
-
 // Losses of the held-out samples, each with the same views every time.
 StepResult heldout_losses(const Model& model, const TrainConfig& config, const PatchFile& patches,
                           std::vector<std::int64_t> samples, Stream& stream) {
@@ -194,8 +142,8 @@ double mean_of_last(const std::vector<StepPoint>& steps, double StepPoint::*valu
 
 class Run {
 public:
-    Run(TrainConfig& config, const std::string& folder)
-        : config_(config), folder_(folder), patches_(PatchFile::open(config.data)) {
+    Run(TrainConfig& config, const std::string& folder, const std::vector<std::string>& picture_data)
+        : config_(config), folder_(folder), picture_data_(picture_data), patches_(PatchFile::open(config.data)) {
         split_ = split_by_subject(patches_, config_);
         const Grid grid = patches_.grid();
         complete_config(config_, {patches_.spatial_dims(),
@@ -377,15 +325,26 @@ private:
             {"Steps skipped, samples redrawn", text(outcome_.skipped, ", ", outcome_.redrawn)},
         };
         report.config = config_toml(config_);
-        report.pairs =
-            split_.heldout.empty()
-                ? picture_pairs(trainer_->model(), config_, patches_, split_.training, "Trained on:", *stream_)
-                : picture_pairs(trainer_->model(), config_, patches_, split_.heldout, "Held out:", *stream_);
+        report.pairs = pictures();
         write_report(folder_, report);
+    }
+
+    std::vector<ViewPair> pictures() const {
+        const Model& model = trainer_->model();
+        if (!picture_data_.empty()) {
+            const auto others = PatchFile::open(picture_data_);
+            std::vector<std::int64_t> samples;
+            for (std::int64_t i = 0; i < others.sample_count(); ++i) samples.push_back(i);
+            return picture_pairs(model, config_, others, samples, "Held out:", *stream_);
+        }
+        if (!split_.heldout.empty())
+            return picture_pairs(model, config_, patches_, split_.heldout, "Held out:", *stream_);
+        return picture_pairs(model, config_, patches_, split_.training, "Trained on:", *stream_);
     }
 
     TrainConfig& config_;
     std::string folder_;
+    std::vector<std::string> picture_data_;
     PatchFile patches_;
     Split split_;
     Metadata metadata_;
@@ -398,10 +357,10 @@ private:
 
 }  // namespace
 
-TrainingOutcome train(TrainConfig config, const std::string& folder) {
+TrainingOutcome train(TrainConfig config, const std::string& folder, const std::vector<std::string>& picture_data) {
     check_config(config);
     refuse_used_folder(folder);
-    return Run(config, folder).go();
+    return Run(config, folder, picture_data).go();
 }
 
 void write_report(const std::string& folder, const RunReport& report) {
