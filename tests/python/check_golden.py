@@ -88,8 +88,10 @@ def check(path, convention, dtype):
         worst["weights"] = max(hold(f"{n} after three steps", relative(p.detach(), after[n][...]), limits["weights"])
                                for n, p in trained.items())
     print(f"{pathlib.Path(path).name} {convention}: " + ", ".join(f"{n} {v:.2g}" for n, v in worst.items()))
-    for error in errors:
+    for error in errors[:5]:
         print(f"  FAILED: {error}")
+    if len(errors) > 5:
+        print(f"  ... {len(errors)} in all")
     return not errors
 
 
