@@ -50,7 +50,8 @@ Units inspect(std::istream& text) {
             if (kind == "W") weak.push_back(name);
             // What a unit defines for others, its name up to the arguments: those may mention any namespace.
             const std::string head = name.substr(0, name.find('('));
-            if (kind == "T" && std::regex_search(head, match, isa_namespace)) isas.insert(match[1]);
+            if ((kind == "T" || kind == "D" || kind == "R") && std::regex_search(head, match, isa_namespace))
+                isas.insert(match[1]);
         }
     }
     close();
@@ -91,6 +92,9 @@ TEST_CASE("instruction sets: a weak function outside the namespace is found") {
     CHECK(inspect(good + "\npool_avx512.cpp.o:\n0000000000000000 W std::vector<float>::reserve(unsigned long)\n")
               .problems.size() == 1);
     CHECK(inspect(good + "\npool_simd.cpp.o:\n0000000000000000 T cover::cpu::avx2::pool()\n"
+                         "0000000000000000 W float cover::square<float>(float)\n")
+              .problems.size() == 1);
+    CHECK(inspect(good + "\npool_simd.cpp.o:\n0000000000000000 D cover::cpu::avx2::pool_kernels\n"
                          "0000000000000000 W float cover::square<float>(float)\n")
               .problems.size() == 1);
 }
