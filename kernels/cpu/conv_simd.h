@@ -20,6 +20,19 @@ typedef float VecUnaligned __attribute__((vector_size(L * 4), aligned(4), may_al
 COVER_INLINE const VecUnaligned& at(const float* p) { return *reinterpret_cast<const VecUnaligned*>(p); }
 COVER_INLINE VecUnaligned& at(float* p) { return *reinterpret_cast<VecUnaligned*>(p); }
 
+template <int P, int V>
+COVER_INLINE void add_products(Vec (&acc)[P][V], const float* const (&x)[P], const float* w, i64 k) {
+    Vec weight[V];
+#pragma GCC unroll 2
+    for (int v = 0; v < V; ++v) weight[v] = at(w + v * L);
+#pragma GCC unroll 16
+    for (int p = 0; p < P; ++p) {
+        const float value = x[p][k];
+#pragma GCC unroll 2
+        for (int v = 0; v < V; ++v) acc[p][v] += weight[v] * value;
+    }
+}
+
 // P output pixels x V vectors of output channels: y (=, +=) strip * panel.
 template <int P, int V>
 static void forward_tile(const ConvBlock& b, i64 first) {
@@ -50,18 +63,12 @@ static void forward_tile(const ConvBlock& b, i64 first) {
         const float* x[P];
 #pragma GCC unroll 16
         for (int p = 0; p < P; ++p) x[p] = b.x + b.pixel[first + p] * b.pixel_stride + b.row_offset[r];
-        for (i64 k = 0; k < b.run; ++k) {
-            Vec weight[V];
-#pragma GCC unroll 2
-            for (int v = 0; v < V; ++v) weight[v] = at(w + v * L);
+            // The compiler must not see that the inputs lie at known distances: it would then compute addresses in the
+            // loop.
 #pragma GCC unroll 16
-            for (int p = 0; p < P; ++p) {
-                const float value = x[p][k];
-#pragma GCC unroll 2
-                for (int v = 0; v < V; ++v) acc[p][v] += weight[v] * value;
-            }
-            w += V * L;
-        }
+        for (int p = 0; p < P; ++p) asm("" : "+r"(x[p]));
+        i64 k = 0;
+        for (; k < b.run; ++k, w += V * L) add_products<P, V>(acc, x, w, k);
     }
     if (whole) {
 #pragma GCC unroll 16
