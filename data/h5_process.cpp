@@ -126,6 +126,7 @@ std::int64_t H5Child::read_some(unsigned char* out, std::int64_t bytes, double d
 }
 
 void H5Child::finish() {
+    require(pid_ > 0, ErrorKind::data, "[hdf5] ", path_, ": nothing more can be read from it");
     int status = 0;
     pid_t done;
     while ((done = waitpid(pid_, &status, 0)) < 0 && errno == EINTR) {

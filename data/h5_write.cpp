@@ -246,8 +246,13 @@ void H5Writer::attribute(const std::string& object, const std::string& name, std
 }
 
 void H5Writer::attribute(const std::string& object, const std::string& name, const std::string& value) {
+    // Of variable length: h5py hands such an attribute out as text, one of fixed length as bytes.
     const Id space(H5Screate(H5S_SCALAR), H5Sclose);
-    state_->attribute(object, name, string_type(value.size()), space, value.empty() ? "" : value.data());
+    const Id type(H5Tcopy(H5T_C_S1), H5Tclose);
+    H5Tset_size(type, H5T_VARIABLE);
+    H5Tset_cset(type, H5T_CSET_UTF8);
+    const char* pointer = value.c_str();
+    state_->attribute(object, name, type, space, &pointer);
 }
 
 void H5Writer::attribute(const std::string& object, const std::string& name, const std::vector<double>& values) {

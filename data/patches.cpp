@@ -263,6 +263,21 @@ H5Type PatchFile::type(std::int64_t sample) const {
     return s.dataset(sample).type;
 }
 
+bool PatchFile::streamed() const {
+    return std::any_of(state_->sources.begin(), state_->sources.end(), [](const Source& s) { return !!s.stream; });
+}
+
+std::array<double, 2> PatchFile::type_range(std::int64_t sample) const {
+    const Source& s = state_->locate(sample);
+    const H5Type& type = s.dataset(sample).type;
+    if (type.kind != H5Kind::integer) return {0, 1};
+    const int bits = static_cast<int>(8 * type.size);
+    const double low = type.is_signed ? -std::ldexp(1.0, bits - 1) : 0.0;
+    const double high = std::ldexp(1.0, type.is_signed ? bits - 1 : bits) - 1.0;
+    const double a = low * s.scale + s.offset, b = high * s.scale + s.offset;
+    return {std::min(a, b), std::max(a, b)};
+}
+
 const std::string& PatchFile::subject(std::int64_t sample) const {
     const Source& s = state_->locate(sample);
     return s.subjects[static_cast<std::size_t>(sample)];

@@ -2,6 +2,7 @@
 // samples first. Several files are read as one.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -33,11 +34,16 @@ public:
     int channels() const;
     std::vector<double> spacing() const;  // per spatial axis, slowest first; 1 where the file says nothing
     H5Type type(std::int64_t sample) const;
+    // What its stored type can express, in the units of read_sample(): the extremes of an integer, {0, 1} for floats.
+    std::array<double, 2> type_range(std::int64_t sample) const;
 
     // Sample i as (D, H, W, C), channels last: stored * scale + offset, where the file names one of them, else unsigned
     // integers divided by their maximum. Throws Error(data) naming file and sample for a non-finite value and for a
     // chunk that was never written.
     void read_sample(std::int64_t sample, float* out) const;
+
+    // Cut through its samples and therefore read in order, as PatchAccess::sequential allows; what breaks off stays so.
+    bool streamed() const;
 
     // From /subject and /source; without them "FILE:i" of the file's name, so that every sample is its own subject.
     const std::string& subject(std::int64_t sample) const;
