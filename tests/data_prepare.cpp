@@ -2,6 +2,7 @@
 #include <cmath>
 #include <filesystem>
 #include <numeric>
+#include <set>
 
 #include "data/image.h"
 #include "data/patches.h"
@@ -398,4 +399,23 @@ TEST_CASE("prepare: options that make no sense are usage errors") {
     PrepareOptions options = options_for(folder, {4, 4, 4});
     CHECK_THROWS_AS(prepare(options), Error);
     CHECK_FALSE(fs::exists(options.out));
+}
+
+TEST_CASE("prepare: the sample images are all good, and no patient is in both folders") {
+    const TemporaryFolder folder;
+    std::set<std::string> subjects[2];
+    for (const int heldout : {0, 1}) {
+        PrepareOptions options;
+        options.inputs = {std::string(COVER_SOURCE_DIR) + "/data/samples/" + (heldout ? "heldout" : "train")};
+        options.out = folder.path() + "/" + std::to_string(heldout) + ".h5";
+        options.size = {32};
+        const PrepareResult result = prepare(options);
+        CHECK(result.bad.empty());
+        CHECK(result.written == (heldout ? 7 : 24));
+        const PatchFile file = PatchFile::open({options.out});
+        for (std::int64_t i = 0; i < file.sample_count(); ++i) subjects[heldout].insert(file.subject(i));
+    }
+    CHECK(subjects[0].size() == 19);
+    CHECK(subjects[1].size() == 7);
+    for (const std::string& s : subjects[1]) CHECK(subjects[0].count(s) == 0);
 }
