@@ -164,6 +164,24 @@ TEST_CASE("conv: a single tap shifts the picture and brings in zeros") {
     CHECK(values_of(y) == std::vector<double>{10, 10, 10, 12, 13, 10});
 }
 
+TEST_CASE("conv_backward_weight: every row adds to what is there") {
+    // One pixel: only the middle tap sees it. 5 + 2 * 3, and 1 + 3 for the bias.
+    const ConvParams p{1, {2, 1, 1, 1}, 1, 8, 3};
+    for (const auto& row : conv_backward_weight_table()) {
+        if (!row.can_run(p, machine_facts())) continue;
+        Tensor dweight = Tensor::empty({72}, row.dtype), dbias = Tensor::empty({8}, row.dtype),
+               dy = Tensor::empty({8}, row.dtype), x = Tensor::empty({1}, row.dtype);
+        dweight.fill(5);
+        dbias.fill(1);
+        dy.fill(3);
+        x.fill(2);
+        row.run(dweight.view(), dbias.view(), dy.view(), x.view(), p, cpu_stream());
+        for (std::int64_t i = 0; i < 72; ++i)
+            REQUIRE_MESSAGE(element(dweight.view(), i) == (i / 8 == 4 ? 11 : 5), row.name);
+        CHECK_MESSAGE(values_of(dbias) == std::vector<double>(8, 4.0), row.name);
+    }
+}
+
 TEST_CASE("conv: the backward passes are the derivatives") {
     for (const ConvParams& p : {ConvParams{2, {2, 1, 4, 3}, 3, 5, 3}, ConvParams{1, {3, 3, 2, 4}, 2, 3, 3},
                                 ConvParams{2, {3, 2, 2, 2}, 4, 3, 1}}) {

@@ -199,6 +199,12 @@ TEST_CASE("harness: difference finds a NaN on either side first") {
     CHECK(difference(tensor_of({1, 2.01}).view(), tensor_of({1, 2}).view(), 0.1, 0.01) == "");
 }
 
+TEST_CASE("harness: a tolerance that would hide a missing term is refused") {
+    const Tensor one = tensor_of({1}).converted(DType::float32);
+    CHECK(compare_output({.name = "y", .count = 1, .terms = 1e4}, one.view(), one.view(), DType::float32) == "");
+    CHECK(compare_output({.name = "y", .count = 1, .terms = 1e6}, one.view(), one.view(), DType::float32) != "");
+}
+
 TEST_CASE("harness: every public op has a table test") {
     std::vector<std::string> registered = registered_tables(), expected;
     for (const PublicOp& op : public_ops()) expected.push_back(op.name);

@@ -155,6 +155,29 @@ TEST_CASE("group_norm_backward: at exactly 0 the slope of the negative side coun
     CHECK(values_of(dx) == std::vector<double>{1, -1});
 }
 
+TEST_CASE("group_norm_backward: every row adds to what is there") {
+    // mean 0 and rstd 1 are given: xhat = x = 1 and -1 in turn, both on the side of slope 1.
+    const GroupNormParams p{1, 2, 8, 1, 1e-5, 1.0};
+    for (const auto& row : group_norm_backward_table()) {
+        if (!row.can_run(p, machine_facts())) continue;
+        Tensor dx = Tensor::empty({16}, row.dtype), dgamma = Tensor::empty({8}, row.dtype),
+               dbeta = Tensor::empty({8}, row.dtype), dy = Tensor::empty({16}, row.dtype),
+               x = Tensor::empty({16}, row.dtype), ones = Tensor::empty({8}, row.dtype);
+        const Tensor zeros = Tensor::zeros({8}, row.dtype);
+        ones.fill(1);
+        dgamma.fill(10);
+        dbeta.fill(20);
+        x.slice(0, {8}).fill(1);
+        x.slice(8, {8}).fill(-1);
+        dy.slice(0, {8}).fill(3);
+        dy.slice(8, {8}).fill(0.5);
+        row.run(dx.view(), dgamma.view(), dbeta.view(), dy.view(), x.view(), zeros.slice(0, {1}).const_view(),
+                ones.slice(0, {1}).const_view(), ones.view(), zeros.view(), p, cpu_stream());
+        CHECK_MESSAGE(values_of(dgamma) == std::vector<double>(8, 12.5), row.name);
+        CHECK_MESSAGE(values_of(dbeta) == std::vector<double>(8, 23.5), row.name);
+    }
+}
+
 TEST_CASE("group_norm: the backward pass is the derivative") {
     for (const GroupNormParams& p : {GroupNormParams{2, 5, 8, 2, 1e-5, 0.2}, GroupNormParams{2, 6, 6, 1, 1e-3, 1.0}}) {
         const Tensor x = random_tensor({p.count()}, DType::float64, 1),

@@ -77,7 +77,7 @@ Tensor rounded_to(const Tensor& values, DType rounded, DType stored);
 bool same_bits(ConstView a, ConstView b);
 // The start of output `index`: random where the spec says so, else NaN.
 Tensor start_of(const OutputSpec& spec, DType dtype, std::size_t index);
-// Empty, or a sentence on an output that differs.
+// Empty, or a sentence: the output differs, or its tolerance is so wide that it would hide a missing term.
 std::string compare_output(const OutputSpec& spec, ConstView got, ConstView expected, DType row_dtype);
 
 // What the float64 reference says, from inputs and starts rounded to `dtype`.
