@@ -117,8 +117,11 @@ GoldenResult run_golden(const GoldenCase& golden, DType dtype, Stream& stream) {
         const std::string at = text("step ", step, " ");
         check(at + "loss_vec", std::abs(result.loss_vec - expected.loss_vec), loss_tolerance(expected.loss_vec));
         check(at + "loss_con", std::abs(result.loss_con - expected.loss_con), loss_tolerance(expected.loss_con));
+        // From the second step on a kink may flip in float32 (see golden.h); the losses do not feel it.
         check(at + "grad_norm", std::abs(result.grad_norm - expected.grad_norm) / expected.grad_norm,
-              fine ? 1e-9 : 1e-5);
+              fine        ? 1e-9
+              : step == 0 ? 1e-5
+                          : 5e-3);
         if (step > 0) continue;
         Squares total;
         std::vector<GoldenCheck> tensors;
@@ -133,13 +136,18 @@ GoldenResult run_golden(const GoldenCase& golden, DType dtype, Stream& stream) {
         check("whole gradient", total.relative(), whole_gradient);
         out.checks.insert(out.checks.end(), tensors.begin(), tensors.end());
     }
+    Squares total;
+    std::vector<GoldenCheck> tensors;
     for (std::size_t i = 0; i < list.size(); ++i) {
         const Tensor after = model.parameters().to_file(model.parameters().values(), static_cast<int>(i));
-        check("weights_after/" + list[i].name,
-              squares(after, named(golden.weights_after, list[i].name, "weight after three steps")).relative(),
-              fine ? stored : 1e-4);
+        const Squares s = squares(after, named(golden.weights_after, list[i].name, "weight after three steps"));
+        total.error += s.error;
+        total.norm += s.norm;
+        tensors.push_back({"weights_after/" + list[i].name, s.relative(), fine ? stored : 1e-3});
         out.weights_after.push_back({list[i].name, after});
     }
+    check("whole weights after three steps", total.relative(), fine ? stored : 1e-4);
+    out.checks.insert(out.checks.end(), tensors.begin(), tensors.end());
     return out;
 }
 

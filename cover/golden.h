@@ -41,9 +41,14 @@ struct GoldenResult {
     bool ok() const;
 };
 
-// dtype float64 takes the reference rows. Tolerances: float32 flow and features 2e-6 (relative 2-norm), losses
-// 1e-5 * max(1, value), whole gradient 1e-5, each tensor 1e-4, weights 1e-4; float64 1e-9, and 6e-8 for what the file
-// stores in float32.
+// dtype float64 takes the reference rows. Tolerances, as relative 2-norms unless noted:
+//   float32   flow and features 2e-6, losses 1e-5 * max(1, value) absolute, whole gradient 1e-5 and each tensor 1e-4,
+//   all
+//             weights after three steps together 1e-4 and each tensor 1e-3
+//   float64   1e-9, and 6e-8 for what the file stores in float32
+// In float32 a LeakyReLU or max-pool tie may fall to the other side once the weights have moved: in cover2d_amp3.h5 one
+// activation of the third step lies 4.8e-8 from its kink, less than the rounding of the weights before it. Such a flip
+// moves single tensors by a few 1e-4; in float64 it does not happen.
 GoldenResult run_golden(const GoldenCase& golden, DType dtype, Stream& stream);
 
 // (B, C, spatial...) <-> channels last (B,D,H,W,C), in the dtype given.
