@@ -109,13 +109,17 @@ void H5Child::kill() {
     pipe_ = -1;
 }
 
+void H5Child::fail_slow() const {
+    fail(ErrorKind::data, text("[hdf5] ", path_, ": the HDF5 library took longer than ", h5_time_limit_seconds,
+                               " seconds over it; the file is damaged or far too finely divided"));
+}
+
 std::int64_t H5Child::read_some(unsigned char* out, std::int64_t bytes, double deadline) {
     for (;;) {
         const double left = deadline - now();
         if (left <= 0) {
             kill();
-            fail(ErrorKind::data, text("[hdf5] ", path_, ": the HDF5 library took longer than ", h5_time_limit_seconds,
-                                       " seconds over it; the file is damaged or far too finely divided"));
+            fail_slow();
         }
         pollfd waiting{pipe_, POLLIN, 0};
         if (poll(&waiting, 1, static_cast<int>(left * 1000) + 1) <= 0) continue;
@@ -133,6 +137,7 @@ void H5Child::finish() {
     }
     pid_ = -1;
     if (done > 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0) return;
+    if (done > 0 && WIFSIGNALED(status) && (WTERMSIG(status) == SIGXCPU || WTERMSIG(status) == SIGALRM)) fail_slow();
     if (done > 0 && WIFSIGNALED(status))
         fail(ErrorKind::data, text("[hdf5] ", path_, ": the HDF5 library died on this file (signal ", WTERMSIG(status),
                                    "); it is damaged, copy or make it again"));
@@ -141,7 +146,7 @@ void H5Child::finish() {
 }
 
 std::string H5Child::answer() {
-    const double deadline = now() + h5_time_limit_seconds;
+    const double deadline = now() + h5_patience_seconds;
     std::string out;
     std::vector<unsigned char> piece(1 << 16);
     while (const std::int64_t got = read_some(piece.data(), static_cast<std::int64_t>(piece.size()), deadline)) {
@@ -156,7 +161,7 @@ std::string H5Child::answer() {
 }
 
 void H5Child::read(unsigned char* out, std::int64_t bytes) {
-    const double deadline = now() + h5_time_limit_seconds;
+    const double deadline = now() + h5_patience_seconds;
     while (bytes > 0) {
         const std::int64_t got = read_some(out, bytes, deadline);
         if (got == 0) {

@@ -11,7 +11,9 @@ namespace cover {
 
 // The program's hidden first argument.
 inline constexpr const char* h5_child_argument = "__look-at-hdf5";
+// Of the child's processor time; and of waiting for an answer, on a machine that is busy otherwise.
 inline constexpr int h5_time_limit_seconds = 20;
+inline constexpr int h5_patience_seconds = 60;
 inline constexpr std::int64_t h5_max_answer_bytes = std::int64_t{256} << 20;
 
 // Set by run_child_if_asked(): a program whose main() does not call it must not start itself again.
@@ -37,6 +39,7 @@ private:
     std::int64_t read_some(unsigned char* out, std::int64_t bytes, double deadline);
     // Waits for the child and throws when it did not end well.
     void finish();
+    [[noreturn]] void fail_slow() const;
     void kill();
 
     std::string path_;
