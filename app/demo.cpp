@@ -33,7 +33,7 @@ std::string samples_folder() {
     std::string tried;
     for (const auto& place : places) {
         std::error_code error;
-        if (fs::exists(place + "/index.csv", error)) return place;
+        if (fs::exists(place + "/train", error)) return place;
         tried += (tried.empty() ? "" : ", ") + place;
     }
     fail(ErrorKind::io, text("[demo] the sample images are in none of ", tried,
@@ -55,10 +55,9 @@ void make_room(const std::string& out) {
     }
 }
 
-void prepare_split(const std::string& samples, const std::string& split, const std::string& out) {
+void prepare_folder(const std::string& images, const std::string& out) {
     cover::PrepareOptions options;
-    options.inputs = {samples};
-    options.split = split;
+    options.inputs = {images};
     options.size = {96, 96};
     options.out = out;
     const auto result = prepare(options);
@@ -76,15 +75,15 @@ int run(const DemoOptions& options) {
                       weights_file = out + "/cover.safetensors";
 
     std::fprintf(stderr, "1/4 prepare: %s\n", samples.c_str());
-    prepare_split(samples, "train", train_file);
-    prepare_split(samples, "test", heldout_file);
+    prepare_folder(samples + "/train", train_file);
+    prepare_folder(samples + "/heldout", heldout_file);
 
     std::fprintf(stderr, "2/4 pretrain\n");
     TrainConfig config;
     config.data = {train_file};
     config.patch = {1, 64, 64};
-    config.batch = 8;
-    config.steps = 300;
+    config.batch = 4;
+    config.steps = 200;
     config.lr = 3e-4;
     config.degree = 1;
     config.threads = options.threads;

@@ -195,6 +195,24 @@ TEST_CASE("program: the same bits for every number of threads and loader threads
     CHECK(sha256_of_file(folder.path() + "/other/model.safetensors") != weights);
 }
 
+TEST_CASE("program: an interrupted run saves what it has and exits 8") {
+    const test::TemporaryFolder folder;
+    write_patch_file(folder.path() + "/data.h5");
+    // Stops itself once the log shows a third step, however slow the machine is.
+    const auto command = std::string(COVER_PROGRAM) + " pretrain --data " + folder.path() + "/data.h5 --out " +
+                         folder.path() + "/run --steps 1000000 " + small_network +
+                         " >/dev/null 2>&1 & run=$!; for i in $(seq 600); do " + "test \"$(grep -c '\"step\",' " +
+                         folder.path() + "/run/log.jsonl 2>/dev/null)\" -ge 3 && break; " +
+                         "sleep 0.1; done; kill -TERM $run; wait $run";
+    const int status = std::system(command.c_str());
+    CHECK(WEXITSTATUS(status) == 8);
+    CHECK(std::filesystem::exists(folder.path() + "/run/model.safetensors"));
+    CHECK(std::filesystem::exists(folder.path() + "/run/report.html"));
+    const auto events = events_of(folder.path() + "/run/log.jsonl");
+    CHECK(events.back()["event"] == "stop");
+    CHECK(events.back()["why"] == "interrupted");
+}
+
 TEST_CASE("program: a loss that is not finite stops the run with 6") {
     const test::TemporaryFolder folder;
     write_patch_file(folder.path() + "/data.h5");
