@@ -5,7 +5,7 @@
     python3 tests/python/weights_load.py check model.safetensors [--features features.safetensors]
     python3 tests/python/weights_load.py write init.safetensors [--channels ...]
 
-`run` does all of it: PyTorch weights -> `cover pretrain --init` -> trained weights -> strictly into PyTorch, where they
+`run` does all of it: a checkpoint like the authors' -> tools/pth_to_safetensors.py -> `cover pretrain --init` -> trained weights -> strictly into PyTorch, where they
 give the same features as in `cover` (relative 2-norm 1e-5). `check` loads a file strictly; with a file of the tensors
 `x` (N, C, spatial) and any of `f5` ... `f1`, it compares features. `write` makes a file for `--init` out of a freshly
 initialised module. Exit 0, 1 when something differs, 77 when torch, h5py or safetensors is absent.
@@ -17,7 +17,8 @@ import subprocess
 import sys
 import tempfile
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "bench"))
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "bench"))
 try:
     import h5py
     import numpy as np
@@ -50,13 +51,8 @@ def hold(name, value, limit):
 
 
 def write(path, described, seed=0):
-    """A fresh module, its norms and biases moved off their first values so that a mix-up cannot go unseen."""
     torch.manual_seed(seed)
-    model = Cover(**described)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.dim() == 1:
-                parameter += 0.1 * torch.randn_like(parameter)
+    model = make_golden.move_off_first_values(Cover(**described))
     save_file(model.state_dict(), path, metadata_of(**described, warp_convention="exact"))
     return model
 
@@ -87,10 +83,15 @@ def run(cover):
         folder = pathlib.Path(folder)
         with h5py.File(folder / "data.h5", "w") as data:
             data["images"] = np.random.default_rng(0).integers(0, 256, (4, 1, 48, 48), dtype=np.uint8)
-        init, options = folder / "init.safetensors", [
+        options = [
             "--channels", ",".join(map(str, SMALL["channels"])), "--head-dim", SMALL["head_dim"],
             "--heads", ",".join(map(str, SMALL["heads"])), "--radius", SMALL["radius"], "--patch", 32, "--batch", 2]
-        before = write(init, SMALL).state_dict()
+        first, init = folder / "first.safetensors", folder / "init.safetensors"
+        before = write(first, SMALL).state_dict()
+        nested = {"epoch": 1, "state_dict": {f"module.{n}": v.double() for n, v in before.items()}, "optimizer": {}}
+        torch.save(nested, folder / "checkpoint.pth")
+        subprocess.run([sys.executable, ROOT / "tools/pth_to_safetensors.py", folder / "checkpoint.pth", init,
+                        "--heads", ",".join(map(str, SMALL["heads"])), "--warp", "exact"], check=True)
 
         print("PyTorch -> cover: a step at a rate of 1e-30 leaves --init as it was")
         still = folder / "still"
@@ -139,7 +140,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     command = commands.add_parser("run")
-    command.add_argument("--cover", default=str(pathlib.Path(__file__).resolve().parents[2] / "build/cover"))
+    command.add_argument("--cover", default=str(ROOT / "build/cover"))
     command = commands.add_parser("check")
     command.add_argument("weights")
     command.add_argument("--features")

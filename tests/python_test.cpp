@@ -1,0 +1,50 @@
+// The Python scripts that hold this program to PyTorch. They skip themselves (exit 77) where PyTorch is absent;
+// COVER_PYTHON names another interpreter than python3.
+#include <sys/wait.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "tests/support.h"
+
+namespace cover::test {
+namespace {
+
+void run_script(const std::string& script, const std::string& arguments) {
+    const TemporaryFolder folder;
+    const std::string log = folder.path() + "/log";
+    const char* interpreter = std::getenv("COVER_PYTHON");
+    const std::string command = std::string(interpreter ? interpreter : "python3") +
+                                " '" COVER_SOURCE_DIR "/tests/python/" + script + "' " + arguments + " > '" + log +
+                                "' 2>&1";
+    const int status = std::system(command.c_str());
+    REQUIRE(WIFEXITED(status));
+    std::stringstream text;
+    text << std::ifstream(log).rdbuf();
+    const int code = WEXITSTATUS(status);
+    if (code == 127) return skip("there is no python3");
+    if (code == 77) {
+        std::string reason = text.str().substr(0, text.str().find('\n'));
+        return skip(reason.substr(reason.starts_with("skipped: ") ? 9 : 0));
+    }
+    INFO(text.str());
+    CHECK(code == 0);
+}
+
+}  // namespace
+
+TEST_CASE("python: COVER in PyTorch reproduces the golden numbers") {
+    std::string files;
+    for (const auto& entry : std::filesystem::directory_iterator(COVER_SOURCE_DIR "/tests/golden"))
+        if (entry.path().filename().string().starts_with("cover")) files += " '" + entry.path().string() + "'";
+    REQUIRE(!files.empty());
+    run_script("check_golden.py", files);
+}
+
+TEST_CASE("python: weights travel to PyTorch and back, and mean the same there") {
+    run_script("weights_load.py", "run --cover '" COVER_PROGRAM "'");
+}
+
+}  // namespace cover::test
