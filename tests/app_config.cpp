@@ -178,7 +178,7 @@ TEST_CASE("config: config.toml gives the same configuration again, every key in 
          {"momentum=0.8", "elastic=true", "channels=8,16,24,32,40,32,24,16,8", "kernel=conv:ref",
           "seed=18446744073709551615"},
          {{"data", {"a \"quoted\"\\path.h5", "b\n.h5"}}, {"warp", {"reference"}}, {"preset", {"paper"}}}});
-    complete_config(config, {2, 1, {1, 96, 128}, 7});
+    complete_config(config, {2, 1, {1, 384, 400}, 7});
     config.device = DeviceChoice::cpu;
     const auto toml = config_toml(config);
     const auto again = resolve_config({written(folder, toml), {}, {}});
