@@ -105,9 +105,10 @@ public:
             if (options_.progress) options_.progress(++done, static_cast<std::int64_t>(inputs.size()));
         }
         if (result_.written == 0) {
-            const std::string why = result_.bad.empty() ? "no picture or HDF5 file was found" : result_.bad[0].sentence;
-            fail(ErrorKind::data,
-                 text("[prepare] nothing could be used (", why, "); ", options_.out, " was not written"));
+            std::string why = result_.bad.empty() ? ": no picture or HDF5 file was found" : ":";
+            for (std::size_t i = 0; i < result_.bad.size() && i < 20; ++i) why += "\n  " + result_.bad[i].sentence;
+            if (result_.bad.size() > 20) why += text("\n  and ", result_.bad.size() - 20, " more");
+            fail(ErrorKind::data, text("[prepare] nothing could be used, ", options_.out, " was not written", why));
         }
         write();
         return std::move(result_);
