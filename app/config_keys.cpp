@@ -1,6 +1,7 @@
 // The table of configuration keys. To add one: a member of TrainConfig with its default, a check in check_config(), and
 // a line here.
 #include <charconv>
+#include <limits>
 #include <stdexcept>
 
 #include "app/config.h"
@@ -88,7 +89,14 @@ ConfigKey number(const About& about, T TrainConfig::*member, T least) {
         if (!(value >= least)) refuse(text("is ", value, "; at least ", least, " is needed"));
         c.*member = value;
     };
-    key.toml = [member, least](const TrainConfig& c) { return c.*member >= least ? text(c.*member) : std::string(); };
+    key.toml = [member, least](const TrainConfig& c) {
+        if (!(c.*member >= least)) return std::string();
+        const auto digits = text(c.*member);
+        // TOML's integers have a sign: a larger one goes in as a string.
+        if constexpr (std::is_same_v<T, std::uint64_t>)
+            if (c.*member > std::uint64_t{std::numeric_limits<std::int64_t>::max()}) return quoted(digits);
+        return digits;
+    };
     return key;
 }
 
