@@ -1,5 +1,6 @@
 #include "cover/trainer.h"
 
+#include <algorithm>
 #include <chrono>
 
 #include "nn/init.h"
@@ -78,7 +79,11 @@ std::size_t estimate_memory(const TrainConfig& config) {
               image_share * (static_cast<double>(config.dims) + 2 * static_cast<double>(config.in_channels)) / 2;
     ParameterSet parameters(config.dims);
     UNet(parameters, config.in_channels, config.channels);
-    const double weights = 4.0 * static_cast<double>(parameters.trained_count()) * sizeof(float);
+    std::int64_t largest = 0;
+    for (const Parameter& p : parameters.list()) largest = std::max(largest, p.shape.count());
+    // Values, gradients and two moments; a convolution's packed weights and partial sums.
+    const double weights =
+        (4.0 * static_cast<double>(parameters.trained_count()) + 2.0 * static_cast<double>(largest)) * sizeof(float);
     return static_cast<std::size_t>(2 * static_cast<double>(config.batch) * pixels * floats * sizeof(float) + weights);
 }
 
