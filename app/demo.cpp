@@ -82,7 +82,7 @@ int run(const DemoOptions& options) {
     TrainConfig config;
     config.data = {train_file};
     config.patch = {1, 64, 64};
-    config.batch = 4;
+    config.batch = 8;
     config.steps = 200;
     config.lr = 3e-4;
     config.degree = 1;
