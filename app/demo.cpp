@@ -83,7 +83,7 @@ int run(const DemoOptions& options) {
     config.data = {train_file};
     config.patch = {1, 64, 64};
     config.batch = 8;
-    config.steps = 200;
+    config.steps = 150;
     config.lr = 3e-4;
     config.degree = 1;
     config.threads = options.threads;
