@@ -109,7 +109,7 @@ def main():
                     "channels": [int(c) for c in arguments.channels.split(",")], "head_dim": arguments.head_dim,
                     "heads": [int(h) for h in arguments.heads.split(",")], "radius": arguments.radius}
     torch.manual_seed(arguments.seed)
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)  # small networks; threads that spin would cost more on a busy machine
     model = move_off_first_values(Cover(**architecture))
     write(arguments.out, model, architecture, arguments.batch, shape, arguments.seed)
     print(f"written: {arguments.out}")

@@ -154,7 +154,7 @@ def main():
     command.add_argument("--radius", type=int, default=2)
     command.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)  # small networks; threads that spin would cost more on a busy machine
     if arguments.command == "run":
         return 0 if run(arguments.cover) else 1
     if arguments.command == "check":
