@@ -71,7 +71,7 @@ public:
 
 private:
     static std::string full_name(const CLI::App& parent, const std::string& name) {
-        return parent.get_name().empty() ? name : parent.get_name() + " " + name;
+        return parent.get_parent() ? parent.get_name() + " " + name : name;
     }
 
     void add_key(const ConfigKey& key) {
@@ -274,7 +274,7 @@ void check_command(const CLI::App& app, const std::string& where, const char* wo
 }  // namespace
 
 Command parse_command_line(int argc, const char* const* argv) {
-    CLI::App root("COVER: vector contrastive pretraining for medical images, from images to weights.");
+    CLI::App root("COVER: vector contrastive pretraining for medical images, from images to weights.", "cover");
     root.footer(
         "Examples:\n  cover demo\n  cover prepare xrays/ --out xrays.h5\n  cover pretrain --data xrays.h5 --out run\n"
         "  cover export run --out cover.safetensors\n\n"
@@ -324,9 +324,7 @@ Command parse_command_line(int argc, const char* const* argv) {
     try {
         root.parse(argc, argv);
     } catch (const CLI::CallForHelp&) {
-        const CLI::App* asked = &root;
-        while (!asked->get_subcommands().empty()) asked = asked->get_subcommands().front();
-        return TextOptions{asked->help()};
+        return TextOptions{root.help()};  // of the command that was named, its parents before it
     } catch (const CLI::ParseError& error) {
         usage(text("[", first.rfind('-', 0) == 0 ? "cover" : first, "] ", error.what()));
     }

@@ -43,6 +43,7 @@ TEST_CASE("options: every command has help with examples") {
         const auto text = std::get<TextOptions>(parse(words)).text;
         CHECK(contains(text, "Examples:"));
         CHECK(contains(text, "  cover "));
+        CHECK(contains(text, "Usage: cover"));
     }
     CHECK(contains(std::get<TextOptions>(parse({"--version"})).text, "cover "));
 }
