@@ -1,36 +1,145 @@
 #include "core/storage.h"
 
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstdlib>
+#include <cstring>
 #include <map>
 #include <mutex>
-#include <vector>
 
 #include "core/check.h"
 
 namespace cover {
 namespace {
 
-// Blocks are rounded to 64 bytes below 4 KiB and to an eighth of their power of two above, so that a freed block fits
-// later requests of nearly its size.
 std::size_t rounded(std::size_t bytes) {
-    std::size_t step = Storage::alignment;
-    if (bytes > 4096) {
-        std::size_t power = 4096;
-        while (power * 2 <= bytes) power *= 2;
-        step = power / 8;
-    }
-    return std::max<std::size_t>((bytes + step - 1) / step * step, Storage::alignment);
+    return std::max<std::size_t>((bytes + Storage::alignment - 1) / Storage::alignment * Storage::alignment,
+                                 Storage::alignment);
 }
 
-struct Pool {
-    std::mutex mutex;
-    std::multimap<std::size_t, void*> free_blocks;
-    MemoryStatistics statistics;
+// One range of addresses as large as the machine's memory, of which only what was touched costs anything. Freed blocks
+// merge with free neighbours; a request takes the smallest hole that fits, and the range grows only when none does. The
+// highest address ever used is then close to the largest sum of live blocks.
+class Arena {
+public:
+    Arena() {
+        // One allocation per tensor where a checker wants to see each: COVER_ARENA=off, and under the address
+        // sanitizer.
+        const char* wish = std::getenv("COVER_ARENA");
+        bool wanted = !(wish && std::strcmp(wish, "off") == 0);
+#ifdef __SANITIZE_ADDRESS__
+        wanted = false;
+#endif
+        if (!wanted) return;
+        reserved_ = static_cast<std::size_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+        // A limit on the address space may refuse the whole; half of it serves too.
+        for (; reserved_ >= (std::size_t{64} << 20); reserved_ /= 2) {
+            void* range =
+                mmap(nullptr, reserved_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+            if (range == MAP_FAILED) continue;
+            base_ = static_cast<char*>(range);
+            // Large pages save both faults and address look-ups; a refusal changes nothing but speed.
+            (void)madvise(base_, reserved_, MADV_HUGEPAGE);
+            return;
+        }
+    }
+
+    void* take(std::size_t size) {
+        const std::lock_guard lock(mutex_);
+        void* data = base_ ? take_from_range(size) : std::aligned_alloc(Storage::alignment, size);
+        if (!data) return nullptr;
+        if (!base_) statistics_.held += size;
+        statistics_.in_use += size;
+        statistics_.peak = std::max(statistics_.peak, statistics_.in_use);
+        return data;
+    }
+
+    void give_back(void* data, std::size_t size) {
+        const std::lock_guard lock(mutex_);
+        statistics_.in_use -= size;
+        if (!base_) {
+            statistics_.held -= size;
+            std::free(data);
+            return;
+        }
+        std::size_t begin = static_cast<std::size_t>(static_cast<char*>(data) - base_), end = begin + size;
+        auto next = holes_.lower_bound(begin);
+        if (next != holes_.end() && next->first == end) {
+            end += next->second;
+            next = holes_.erase(next);
+        }
+        if (next != holes_.begin()) {
+            const auto before = std::prev(next);
+            if (before->first + before->second == begin) {
+                begin = before->first;
+                holes_.erase(before);
+            }
+        }
+        holes_[begin] = end - begin;
+    }
+
+    void release() {
+        const std::lock_guard lock(mutex_);
+        if (!base_) return;
+        const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+        for (const auto& [begin, size] : holes_) {
+            const std::size_t first = (begin + page - 1) / page * page, last = (begin + size) / page * page;
+            if (first < last) (void)madvise(base_ + first, last - first, MADV_DONTNEED);
+        }
+        if (!holes_.empty()) {
+            const auto last = std::prev(holes_.end());
+            if (last->first + last->second == statistics_.held) {
+                statistics_.held = last->first;
+                holes_.erase(last);
+            }
+        }
+    }
+
+    MemoryStatistics statistics() {
+        const std::lock_guard lock(mutex_);
+        return statistics_;
+    }
+
+    void reset_peak() {
+        const std::lock_guard lock(mutex_);
+        statistics_.peak = statistics_.in_use;
+    }
+
+private:
+    // statistics_.held is the end of the used part of the range.
+    void* take_from_range(std::size_t size) {
+        auto best = holes_.end();
+        for (auto hole = holes_.begin(); hole != holes_.end(); ++hole)
+            if (hole->second >= size && (best == holes_.end() || hole->second < best->second)) best = hole;
+        std::size_t begin = statistics_.held;
+        if (best != holes_.end()) {
+            begin = best->first;
+            if (best->second > size) holes_[begin + size] = best->second - size;
+            holes_.erase(begin);
+        } else {
+            // A hole at the end grows instead of leaving a gap.
+            if (!holes_.empty()) {
+                const auto last = std::prev(holes_.end());
+                if (last->first + last->second == statistics_.held) begin = last->first;
+            }
+            if (size > reserved_ - begin) return nullptr;
+            holes_.erase(begin);
+            statistics_.held = begin + size;
+        }
+        return base_ + begin;
+    }
+
+    std::mutex mutex_;
+    char* base_ = nullptr;  // null: every block comes from aligned_alloc
+    std::size_t reserved_ = 0;
+    std::map<std::size_t, std::size_t> holes_;  // offset -> bytes, never two that touch
+    MemoryStatistics statistics_;
 };
 
-Pool& pool() {
-    static Pool* instance = new Pool;  // never destroyed: storages may outlive static objects
+Arena& arena() {
+    static Arena* instance = new Arena;  // never destroyed: storages may outlive static objects
     return *instance;
 }
 
@@ -39,63 +148,19 @@ Pool& pool() {
 std::shared_ptr<Storage> Storage::allocate(std::size_t bytes, Device device) {
     require(device == Device::cpu, ErrorKind::device, "[storage] this build has no memory for device ",
             name_of(device));
-    const std::size_t capacity = rounded(bytes);
-    Pool& p = pool();
-    void* data = nullptr;
-    {
-        const std::lock_guard lock(p.mutex);
-        // A block up to an eighth larger than asked for is taken; anything larger would waste memory for a whole step.
-        if (const auto it = p.free_blocks.lower_bound(capacity);
-            it != p.free_blocks.end() && it->first <= capacity + capacity / 8) {
-            data = it->second;
-            const std::size_t found = it->first;
-            p.free_blocks.erase(it);
-            p.statistics.in_use += found;
-            p.statistics.peak = std::max(p.statistics.peak, p.statistics.in_use);
-            return std::shared_ptr<Storage>(new Storage(data, bytes, found, device));
-        }
-    }
-    data = std::aligned_alloc(alignment, capacity);
-    if (!data) {
-        release_unused_memory();
-        data = std::aligned_alloc(alignment, capacity);
-    }
-    require(data != nullptr, ErrorKind::device, "[storage] no memory for a block of ", capacity,
+    const std::size_t size = rounded(bytes);
+    void* data = arena().take(size);
+    require(data != nullptr, ErrorKind::device, "[storage] no memory for a block of ", size,
             " bytes; use a smaller batch or patch");
-    const std::lock_guard lock(p.mutex);
-    p.statistics.held += capacity;
-    p.statistics.in_use += capacity;
-    p.statistics.peak = std::max(p.statistics.peak, p.statistics.in_use);
-    return std::shared_ptr<Storage>(new Storage(data, bytes, capacity, device));
+    return std::shared_ptr<Storage>(new Storage(data, bytes, size, device));
 }
 
-Storage::~Storage() {
-    Pool& p = pool();
-    const std::lock_guard lock(p.mutex);
-    p.statistics.in_use -= capacity_;
-    p.free_blocks.emplace(capacity_, data_);
-}
+Storage::~Storage() { arena().give_back(data_, capacity_); }
 
-MemoryStatistics memory_statistics() {
-    Pool& p = pool();
-    const std::lock_guard lock(p.mutex);
-    return p.statistics;
-}
+MemoryStatistics memory_statistics() { return arena().statistics(); }
 
-void reset_memory_peak() {
-    Pool& p = pool();
-    const std::lock_guard lock(p.mutex);
-    p.statistics.peak = p.statistics.in_use;
-}
+void reset_memory_peak() { arena().reset_peak(); }
 
-void release_unused_memory() {
-    Pool& p = pool();
-    const std::lock_guard lock(p.mutex);
-    for (const auto& [bytes, data] : p.free_blocks) {
-        std::free(data);
-        p.statistics.held -= bytes;
-    }
-    p.free_blocks.clear();
-}
+void release_unused_memory() { arena().release(); }
 
 }  // namespace cover

@@ -1,5 +1,6 @@
-// Aligned memory blocks with shared ownership, taken from a pool that keeps freed blocks: the shapes of a step never
-// change, so after the first step nothing is asked of the operating system.
+// Aligned memory blocks with shared ownership, cut from one range that keeps what was freed: the shapes of a step never
+// change, so after the first step nothing is asked of the operating system. COVER_ARENA=off in the environment gives
+// every block an allocation of its own, for memory checkers.
 #pragma once
 
 #include <cstddef>
@@ -38,7 +39,7 @@ private:
 struct MemoryStatistics {
     std::size_t in_use = 0;  // bytes in live storages
     std::size_t peak = 0;    // largest in_use since reset_peak()
-    std::size_t held = 0;    // bytes asked of the system, live or kept for reuse
+    std::size_t held = 0;    // bytes of the system's memory, live or kept for reuse
 };
 
 MemoryStatistics memory_statistics();
