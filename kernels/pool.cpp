@@ -18,7 +18,8 @@ std::span<const MaxPoolVariant> max_pool_table() {
 }
 
 std::span<const MaxPoolBackwardVariant> max_pool_backward_table() {
-    static const auto table = join<MaxPoolBackwardVariant>({ref::max_pool_backward_rows(), cpu::max_pool_backward_rows()});
+    static const auto table =
+        join<MaxPoolBackwardVariant>({ref::max_pool_backward_rows(), cpu::max_pool_backward_rows()});
     return table;
 }
 
