@@ -11,6 +11,7 @@
 #include "app/machine.h"
 #include "app/weights.h"
 #include "core/check.h"
+#include "cover/trainer.h"
 #include "data/patches.h"
 
 namespace cover::app {
@@ -51,8 +52,9 @@ Evaluation evaluate(const std::string& weights, const std::vector<std::string>& 
     Machine machine(config);
     require(machine.dtype() == DType::float32, ErrorKind::configuration,
             "[evaluate] precision: fp64 is for `cover verify` only; take fp32");
-    Model model(ModelConfig{config.dims, config.in_channels, config.channels, config.head_dim, config.heads,
-                            config.radius, config.levels, config.warp});
+    const ModelConfig network = model_config(config);
+    check_size(file, network, path);
+    Model model(network);
     model.load(file.tensors, path);
     Evaluator evaluator(model, config, machine.stream());
     const std::int64_t each = grid.pixels() * patches.channels();

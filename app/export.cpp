@@ -15,6 +15,7 @@ int run(const ExportOptions& options) {
             ": holds the backbone alone; ask for --part backbone");
     // Through a model: what leaves this program is complete, and of the shapes that its metadata promise.
     const ModelConfig config = from_metadata(file.metadata, path);
+    check_size(file, config, path);
     Model model(config);
     model.load(file.tensors, path, backbone);
     const auto tensors = model.to_file(backbone);

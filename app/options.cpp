@@ -268,7 +268,7 @@ void check_command(const CLI::App& app, const std::string& where, const char* wo
     if (where == "verify " && std::string(word) == "runs")
         usage("[cover] 'verify runs': this version does not compare two runs yet");
     usage(text("[cover] there is no command '", where, word, "'", nearest_hint(word, names), "; `cover ", where,
-               where.empty() ? "" : " ", "--help` lists them"));
+               "--help` lists them"));
 }
 
 }  // namespace

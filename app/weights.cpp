@@ -76,6 +76,18 @@ bool is_backbone_only(const TensorFile& file) {
     return true;
 }
 
+void check_size(const TensorFile& file, const ModelConfig& config, const std::string& source) {
+    std::int64_t held = 0;
+    for (const auto& t : file.tensors) held += t.tensor.count();
+    ParameterSet declared(config.spatial_dims);
+    UNet(declared, config.in_channels, config.channels);
+    if (!is_backbone_only(file))
+        VectorPyramid(declared, config.channels, config.heads, config.head_dim, config.radius, config.levels,
+                      config.warp);
+    require(declared.trained_count() <= held, ErrorKind::data, "[weights] ", source, ": its metadata promise ",
+            declared.trained_count(), " numbers, its tensors hold ", held, "; the file is damaged or was altered");
+}
+
 std::string weights_path(const std::string& run_or_file) {
     std::error_code error;
     if (!std::filesystem::is_directory(run_or_file, error)) return run_or_file;

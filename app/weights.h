@@ -21,6 +21,9 @@ TrainConfig config_from_metadata(const Metadata& metadata, const std::string& so
 bool is_backbone_only(const TensorFile& file);
 
 // The weights file of a run folder, or the path itself where it is a file. Throws Error(io) when there is none.
+// Before memory is taken for a network: whether `file` can hold the one that its metadata promise. Error(data) if not.
+void check_size(const TensorFile& file, const ModelConfig& config, const std::string& source);
+
 std::string weights_path(const std::string& run_or_file);
 
 }  // namespace cover::app

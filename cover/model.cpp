@@ -137,23 +137,29 @@ ModelConfig from_metadata(const std::map<std::string, std::string>& metadata, co
                 "'; it was not written by this program");
         return it->second;
     };
-    const auto integers = [&](const std::string& key, std::size_t count) {
+    const auto integers = [&](const std::string& key, std::size_t count, std::int64_t most) {
         auto list = parse_integers(value(key), key, source);
         require(list.size() == count, ErrorKind::data, "[weights] ", source, ": the metadata '", key, "' has ",
                 list.size(), " values, ", count, " are needed");
+        for (const std::int64_t n : list)
+            require(n <= most, ErrorKind::data, "[weights] ", source, ": the metadata '", key, "' has ", n,
+                    "; this program goes up to ", most);
         return list;
     };
     ModelConfig config;
-    config.spatial_dims = static_cast<int>(integers("dims", 1)[0]);
+    config.spatial_dims = static_cast<int>(integers("dims", 1, 3)[0]);
     require(config.spatial_dims == 2 || config.spatial_dims == 3, ErrorKind::data, "[weights] ", source,
             ": the metadata 'dims' must be 2 or 3");
-    config.in_channels = integers("in_channels", 1)[0];
-    config.channels = integers("channels", 9);
-    config.head_dim = static_cast<int>(integers("head_dim", 1)[0]);
-    const auto heads = integers("heads", 5);
+    config.in_channels = integers("in_channels", 1, 1 << 16)[0];
+    config.channels = integers("channels", 9, 1 << 16);
+    for (const std::int64_t n : config.channels)
+        require(n % 8 == 0, ErrorKind::data, "[weights] ", source, ": the metadata 'channels' has ", n,
+                "; each is a multiple of 8");
+    config.head_dim = static_cast<int>(integers("head_dim", 1, 1024)[0]);
+    const auto heads = integers("heads", 5, 1024);
     config.heads.assign(heads.begin(), heads.end());
-    config.radius = static_cast<int>(integers("radius", 1)[0]);
-    config.levels = static_cast<int>(integers("levels", 1)[0]);
+    config.radius = static_cast<int>(integers("radius", 1, 64)[0]);
+    config.levels = static_cast<int>(integers("levels", 1, 5)[0]);
     const std::string warp = value("warp");
     require(warp == "exact" || warp == "reference", ErrorKind::data, "[weights] ", source,
             ": the metadata 'warp' must be exact or reference, not '", warp, "'");

@@ -64,6 +64,8 @@ std::size_t estimate_memory(const TrainConfig& config) {
     for (std::size_t level = 0; level < 5; ++level, share *= shrink) {
         const auto encoder = static_cast<double>(c[level]);
         floats += share * 4 * encoder;
+        // The projection of a level and its norm; f5 to f1 stand from coarse to fine.
+        floats += share * 2 * static_cast<double>(config.heads[4 - level]) * static_cast<double>(config.head_dim);
         if (level > 0) floats += share * static_cast<double>(c[level - 1]);  // pooled input
         if (level < 4) {
             const auto decoder = static_cast<double>(c[8 - level]);
@@ -79,6 +81,8 @@ std::size_t estimate_memory(const TrainConfig& config) {
               image_share * (static_cast<double>(config.dims) + 2 * static_cast<double>(config.in_channels)) / 2;
     ParameterSet parameters(config.dims);
     UNet(parameters, config.in_channels, config.channels);
+    VectorPyramid(parameters, config.channels, config.heads, config.head_dim, config.radius, config.levels,
+                  config.warp);
     std::int64_t largest = 0;
     for (const Parameter& p : parameters.list()) largest = std::max(largest, p.shape.count());
     // Values, gradients and two moments; a convolution's packed weights and partial sums.
@@ -89,9 +93,12 @@ std::size_t estimate_memory(const TrainConfig& config) {
 
 std::int64_t largest_batch(const TrainConfig& config, std::size_t bytes) {
     TrainConfig tried = config;
-    for (tried.batch = config.batch; tried.batch > 0; --tried.batch)
-        if (estimate_memory(tried) <= bytes) break;
-    return tried.batch;
+    std::int64_t fits = 0, beyond = config.batch + 1;
+    while (fits + 1 < beyond) {
+        tried.batch = fits + (beyond - fits) / 2;
+        (estimate_memory(tried) <= bytes ? fits : beyond) = tried.batch;
+    }
+    return fits;
 }
 
 }  // namespace cover

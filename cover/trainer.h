@@ -50,7 +50,7 @@ private:
 // Bytes of tensors that a step holds at its peak, weights and moments included. An upper estimate within a few percent.
 std::size_t estimate_memory(const TrainConfig& config);
 
-// Largest batch whose estimate fits `bytes`; 0 when not even one sample does.
+// Largest batch up to config.batch whose estimate fits `bytes`; 0 when not even one sample does.
 std::int64_t largest_batch(const TrainConfig& config, std::size_t bytes);
 
 }  // namespace cover

@@ -71,6 +71,7 @@ TEST_CASE("program: exit codes and where words go") {
     CHECK(unknown.out.empty());
     CHECK(unknown.err.find("'pretrain'") != std::string::npos);
     CHECK(cover_with(folder, "").code == 2);
+    CHECK(cover_with(folder, "verify gold").err.find("`cover verify --help`") != std::string::npos);
     CHECK(cover_with(folder, "finetune --out x").code == 2);
     CHECK(cover_with(folder, "pretrain --data none.h5 --out %d/run --resume").code == 2);
 
@@ -165,6 +166,16 @@ TEST_CASE("program: a run writes its folder, its weights can be evaluated, expor
     CHECK(all.metadata.at("degree") == "0.5");
     CHECK(all.metadata.at("patch") == "32,32");
     CHECK(cover_with(folder, "evaluate --weights %d/backbone.safetensors --data %d/data.h5").code == 4);
+    // Metadata that promise a larger network than the tensors hold: refused before memory is taken for it.
+    auto absurd = all.metadata;
+    absurd["channels"] = "32768,32768,32768,32768,32768,32768,32768,32768,32768";
+    write_safetensors(folder.path() + "/absurd.safetensors", all.tensors, absurd);
+    for (const char* command : {"evaluate --data %d/data.h5 --weights %d/absurd.safetensors",
+                                "export %d/absurd.safetensors --out %d/x.safetensors --part backbone"}) {
+        const auto refused = cover_with(folder, command);
+        CHECK(refused.code == 4);
+        CHECK_MESSAGE(refused.err.find("its metadata promise") != std::string::npos, refused.err);
+    }
     CHECK(cover_with(folder, "info %d/run").code == 0);
     CHECK(cover_with(folder, "info %d/all.safetensors").code == 0);
     CHECK(cover_with(folder, "info %d/data.h5").code == 0);

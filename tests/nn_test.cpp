@@ -156,6 +156,19 @@ TEST_CASE("nn: the architecture survives the metadata, and a bad entry is named"
     CHECK(from_metadata(metadata, "x") == config);
     metadata["heads"] = "4,4,x,1,1";
     CHECK_THROWS_WITH_AS(from_metadata(metadata, "x"), doctest::Contains("heads"), Error);
+    for (const auto& [key, word] :
+         {std::pair{"channels", "9,8,8,8,8,8,8,8,8"}, std::pair{"channels", "8,8,8,8,800000,8,8,8,8"},
+          std::pair{"heads", "4,4,2000,1,1"}, std::pair{"radius", "65"}, std::pair{"levels", "6"}}) {
+        auto absurd = to_metadata(config);
+        absurd[key] = word;
+        try {
+            from_metadata(absurd, "x");
+            FAIL("accepted " << key << " " << word);
+        } catch (const Error& error) {
+            CHECK(error.kind() == ErrorKind::data);
+            CHECK(std::string(error.what()).find(key) != std::string::npos);
+        }
+    }
     metadata.erase("heads");
     CHECK_THROWS_WITH_AS(from_metadata(metadata, "x"), doctest::Contains("heads"), Error);
 }
@@ -282,6 +295,11 @@ TEST_CASE("nn: the memory estimate holds and is not wasteful") {
         CHECK(largest_batch(config, estimate) == 2);
         CHECK(largest_batch(config, estimate - 1) == 1);
         CHECK(largest_batch(config, 1000) == 0);
+        config.batch = 1 << 20;
+        CHECK(largest_batch(config, estimate) == 2);
+        config.batch = 2;
+        config.heads = {1024, 1024, 1024, 1024, 1024};
+        CHECK(estimate_memory(config) > 3 * estimate);
     }
 }
 
