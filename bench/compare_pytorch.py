@@ -47,7 +47,10 @@ class TorchCase:
         if layout == "channels_last":
             self.format = torch.channels_last if dims == 2 else torch.channels_last_3d
         sides = (patch,) * dims
-        self.model = reference.Cover(dims).to(memory_format=self.format)
+        self.model = reference.Cover(dims)
+        for parameter in self.model.parameters():  # not mov.grid, whose four axes in 3D are no image's
+            if parameter.dim() == dims + 2:
+                parameter.data = parameter.data.to(memory_format=self.format)
         optimizer = reference.make_optimizer(self.model)
         views = [torch.rand(batch, 1, *sides).contiguous(memory_format=self.format) for _ in range(2)]
         # A turn by 0.2 rad in the plane of the last two axes, and a shift by 2 pixels.
