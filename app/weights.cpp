@@ -17,6 +17,34 @@ constexpr std::pair<const char*, double TrainConfig::*> numbers[] = {
     {"translation", &TrainConfig::translation}, {"shear", &TrainConfig::shear},
 };
 
+constexpr std::int64_t longest_patch_side = 1 << 20;
+constexpr double largest_range = 1e6;
+
+double read_number(const std::string& word, const std::string& key, const std::string& source) {
+    double value = 0;
+    const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), value);
+    require(error == std::errc() && end == word.data() + word.size() && std::isfinite(value) && value >= 0,
+            ErrorKind::data, "[weights] ", source, ": the metadata '", key, "' is '", word, "', no number");
+    return value;
+}
+
+std::array<std::int64_t, 3> read_patch(const std::string& patch, int dims, const std::string& source) {
+    const char* at = patch.data();
+    const char* const last = at + patch.size();
+    std::array<std::int64_t, 3> sides{1, 1, 1};
+    for (int axis = 3 - dims; axis < 3; ++axis) {
+        std::int64_t side = 0;
+        const auto [end, error] = std::from_chars(at, last, side);
+        const bool separated = axis == 2 ? end == last : end != last && *end == ',';
+        require(error == std::errc() && separated && side >= 16 && side % 16 == 0 && side <= longest_patch_side,
+                ErrorKind::data, "[weights] ", source, ": the metadata 'patch' is '", patch, "'; ", dims,
+                " sides are expected, each a multiple of 16 up to ", longest_patch_side);
+        sides[static_cast<std::size_t>(axis)] = side;
+        at = axis == 2 ? end : end + 1;
+    }
+    return sides;
+}
+
 }  // namespace
 
 Metadata weights_metadata(const TrainConfig& config, const std::string& preprocessing) {
@@ -46,28 +74,27 @@ TrainConfig config_from_metadata(const Metadata& metadata, const std::string& so
         require(at != metadata.end(), ErrorKind::data, "[weights] ", source, " has no metadata '", key, "'");
         return at->second;
     };
-    for (const auto& [key, member] : numbers) {
-        const auto& word = entry(key);
-        double value = 0;
-        const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), value);
-        require(error == std::errc() && end == word.data() + word.size() && std::isfinite(value) && value >= 0,
-                ErrorKind::data, "[weights] ", source, ": the metadata '", key, "' is '", word, "', no number");
-        config.*member = value;
-    }
-    const auto& patch = entry("patch");
-    const char* at = patch.data();
-    const char* const last = at + patch.size();
-    config.patch = {1, 1, 1};
-    for (int axis = 3 - config.dims; axis < 3; ++axis) {
-        std::int64_t side = 0;
-        const auto [end, error] = std::from_chars(at, last, side);
-        const bool separated = axis == 2 ? end == last : end != last && *end == ',';
-        require(error == std::errc() && separated && side >= 1 && side <= (1 << 20), ErrorKind::data, "[weights] ",
-                source, ": the metadata 'patch' is '", patch, "'; ", config.dims, " sides are expected");
-        config.patch[static_cast<std::size_t>(axis)] = side;
-        at = axis == 2 ? end : end + 1;
-    }
+    for (const auto& [key, member] : numbers) config.*member = read_number(entry(key), key, source);
+    config.patch = read_patch(entry("patch"), config.dims, source);
+    check_views(metadata, source);
     return config;
+}
+
+void check_views(const Metadata& metadata, const std::string& source) {
+    const auto range = [&](const char* key) {
+        const auto at = metadata.find(key);
+        return at == metadata.end() ? 0.0 : read_number(at->second, key, source);
+    };
+    const double degree = metadata.contains("degree") ? range("degree") : 1.0;
+    // What `pretrain` refuses as well, so that no file of its own is refused here.
+    require(degree * range("scale") < 1, ErrorKind::data, "[weights] ", source, ": the metadata 'degree' is ", degree,
+            " and 'scale' ", range("scale"),
+            ", which would allow a scale of zero or less; the file is damaged or was altered");
+    for (const auto& [key, member] : numbers)
+        require(range(key) <= largest_range, ErrorKind::data, "[weights] ", source, ": the metadata '", key, "' is ",
+                range(key), "; no network was trained with such views, so the file is damaged or was altered");
+    if (const auto at = metadata.find("patch"); at != metadata.end())
+        read_patch(at->second, metadata.contains("dims") && metadata.at("dims") == "3" ? 3 : 2, source);
 }
 
 bool is_backbone_only(const TensorFile& file) {

@@ -17,13 +17,17 @@ Metadata weights_metadata(const TrainConfig& config, const std::string& preproce
 // Error(data) naming file and entry where one is missing or malformed.
 TrainConfig config_from_metadata(const Metadata& metadata, const std::string& source);
 
+// Whether what is there of degree, ranges and patch can have been trained with: Error(data) naming the entry if not.
+// Weights that came from elsewhere have none of them.
+void check_views(const Metadata& metadata, const std::string& source);
+
 // True when the file has the backbone alone.
 bool is_backbone_only(const TensorFile& file);
 
-// The weights file of a run folder, or the path itself where it is a file. Throws Error(io) when there is none.
 // Before memory is taken for a network: whether `file` can hold the one that its metadata promise. Error(data) if not.
 void check_size(const TensorFile& file, const ModelConfig& config, const std::string& source);
 
+// The weights file of a run folder, or the path itself where it is a file. Throws Error(io) when there is none.
 std::string weights_path(const std::string& run_or_file);
 
 }  // namespace cover::app

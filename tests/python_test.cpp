@@ -33,14 +33,20 @@ void run_script(const std::string& script, const std::string& arguments) {
     CHECK(code == 0);
 }
 
-}  // namespace
-
-TEST_CASE("python: COVER in PyTorch reproduces the golden numbers") {
+std::string golden_files() {
     std::string files;
     for (const auto& entry : std::filesystem::directory_iterator(COVER_SOURCE_DIR "/tests/golden"))
         if (entry.path().filename().string().starts_with("cover")) files += " '" + entry.path().string() + "'";
     REQUIRE(!files.empty());
-    run_script("check_golden.py", files);
+    return files;
+}
+
+}  // namespace
+
+TEST_CASE("python: COVER in PyTorch reproduces the golden numbers") { run_script("check_golden.py", golden_files()); }
+
+TEST_CASE("python: the exported cover_unet.py needs torch alone and agrees with cover") {
+    run_script("unet_module.py", "--cover '" COVER_PROGRAM "'" + golden_files());
 }
 
 TEST_CASE("python: weights travel to PyTorch and back, and mean the same there") {

@@ -1,15 +1,19 @@
 #!/usr/bin/env python3
-"""Features of an image from a weights file: python3 tools/load_weights_example.py model.safetensors [image.png]"""
+"""Features of an image from an exported network: python3 tools/load_weights_example.py cover.safetensors [image.png]
+
+Takes cover_unet.py, which `cover export` wrote beside the weights.
+"""
 
 import pathlib
 import sys
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "bench"))
 import torch
 
-from pytorch_cover import load_weights
+weights = pathlib.Path(sys.argv[1])
+sys.path.insert(0, str(weights.resolve().parent))
+from cover_unet import DIMS, IN_CHANNELS, load
 
-model = load_weights(sys.argv[1]).eval()
+model = load(weights)
 if len(sys.argv) > 2:
     import numpy as np
     from PIL import Image
@@ -17,7 +21,7 @@ if len(sys.argv) > 2:
     gray = np.asarray(Image.open(sys.argv[2]).convert("L"), np.float32) / 255
     image = torch.from_numpy(gray[: gray.shape[0] // 16 * 16, : gray.shape[1] // 16 * 16])[None, None]
 else:
-    image = torch.rand(1, model.backbone.inc.double_conv[0].in_channels, *[64] * model.dims)
+    image = torch.rand(1, IN_CHANNELS, *[64] * DIMS)
 with torch.no_grad():
     features = model.backbone(image)
 for name, feature in zip(("f5", "f4", "f3", "f2", "f1"), features):

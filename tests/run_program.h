@@ -1,0 +1,26 @@
+// The built program, run as a user would, and small networks for it.
+#pragma once
+
+#include <string>
+
+#include "cover/model.h"
+#include "tests/support.h"
+
+namespace cover::test {
+
+struct Outcome {
+    int code = -1;  // 128 after a signal
+    std::string out, err;
+};
+
+// `arguments` as in a shell; %d stands for the folder.
+Outcome run_program(const TemporaryFolder& folder, std::string arguments);
+
+// A network of drawn weights, no two alike: norms and biases are moved off 1 and 0.
+Model small_model(const ModelConfig& config);
+// That of few channels.
+ModelConfig small_network(int spatial_dims);
+// The metadata of a training run on patches of this side.
+Metadata small_metadata(const ModelConfig& config, std::int64_t patch, const std::string& preprocessing = "");
+
+}  // namespace cover::test
