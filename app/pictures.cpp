@@ -47,7 +47,7 @@ std::vector<ViewPair> picture_pairs(const Model& model, const TrainConfig& confi
         const std::int64_t sample = from[i * from.size() / count];
         const Views views =
             make_views(read_images(patches, {sample}), keys_of({sample}, picture_epoch), config, stream);
-        Graph graph(stream, config.dims, false);
+        Graph graph(stream, config.dims, Graph::Retention::nothing);
         const Tensor predicted = model.predict(graph, graph.constant(views.images)).field.value;
         const int components = config.dims, first = components - 2;
         ViewPair pair;

@@ -33,7 +33,7 @@ std::string gradcheck(const GradcheckFunction& function, const std::vector<Tenso
     graph.backward(output, cotangent.clone());
 
     const auto evaluate = [&](const std::vector<Tensor>& at) {
-        Graph values(stream, options.spatial_dims, false);
+        Graph values(stream, options.spatial_dims, Graph::Retention::nothing);
         std::vector<Var> constants;
         for (const Tensor& t : at) constants.push_back(values.constant(t));
         return dot(function(values, constants).value, cotangent);

@@ -6,8 +6,8 @@
 
 namespace cover {
 
-Graph::Graph(Stream& stream, int spatial_dims, bool record)
-    : stream_(stream), spatial_dims_(spatial_dims), record_(record) {
+Graph::Graph(Stream& stream, int spatial_dims, Retention retention)
+    : stream_(stream), spatial_dims_(spatial_dims), retention_(retention) {
     require(spatial_dims == 2 || spatial_dims == 3, ErrorKind::internal, "[graph] images have 2 or 3 axes, got ",
             spatial_dims);
 }
@@ -19,19 +19,25 @@ Grid Graph::grid_of(const Tensor& activation) const {
 }
 
 Var Graph::leaf(Tensor value, Tensor gradient) {
-    if (!record_) return constant(std::move(value));
+    if (retention_ == Retention::nothing) return constant(std::move(value));
     require(value.shape() == gradient.shape() && value.dtype() == gradient.dtype(), ErrorKind::internal,
             "[graph] a leaf ", value.shape().to_string(), " has a gradient of another shape or type");
     tape_.push_back({"leaf", value.shape(), value.dtype(), std::move(gradient), true, {}});
-    return {std::move(value), static_cast<int>(tape_.size()) - 1};
+    return {std::move(value), static_cast<int>(tape_.size()) - 1, nullptr};
 }
 
 Var Graph::record(const char* op, Tensor value, std::initializer_list<const Var*> inputs, Backward backward) {
     bool wanted = false;
     for (const Var* input : inputs) wanted = wanted || input->wants_gradient();
-    if (!record_ || !wanted) return constant(std::move(value));
+    if (retention_ == Retention::nothing || !wanted) return constant(std::move(value));
     tape_.push_back({op, value.shape(), value.dtype(), {}, false, std::move(backward)});
-    return {std::move(value), static_cast<int>(tape_.size()) - 1};
+    return {std::move(value), static_cast<int>(tape_.size()) - 1, nullptr};
+}
+
+Var Graph::with_recipe(Var var, Recipe recipe) const {
+    if (retention_ == Retention::recipes && var.wants_gradient())
+        var.recipe = std::make_shared<const Recipe>(std::move(recipe));
+    return var;
 }
 
 Graph::Node& Graph::node_of(const Var& var) {

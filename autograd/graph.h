@@ -18,20 +18,27 @@ public:
     // accumulate themselves, through gradient().
     using Backward = std::function<void(Graph&, const Tensor& doutput)>;
 
-    // spatial_dims: 2 or 3, of every activation in this graph. record = false: values only, nothing is kept.
-    Graph(Stream& stream, int spatial_dims, bool record = true);
+    // nothing: forward values only. recipes: a backward makes cheap values again from others. values: it keeps each
+    // tensor that it needs, the plain twin of recipes with the same bits.
+    enum class Retention { nothing, recipes, values };
+
+    // spatial_dims: 2 or 3, of every activation in this graph.
+    Graph(Stream& stream, int spatial_dims, Retention retention = Retention::recipes);
 
     Stream& stream() { return stream_; }
     int spatial_dims() const { return spatial_dims_; }
     // Of an activation (N,D,H,W,C).
     Grid grid_of(const Tensor& activation) const;
 
-    Var constant(Tensor value) const { return {std::move(value), -1}; }
+    Var constant(Tensor value) const { return {std::move(value), -1, nullptr}; }
     // A leaf whose gradient is added into `gradient`, which has the same shape and type.
     Var leaf(Tensor value, Tensor gradient);
 
     // Appends a node unless nothing is recorded or no input wants a gradient.
     Var record(const char* op, Tensor value, std::initializer_list<const Var*> inputs, Backward backward);
+
+    // Makes the value of `var`, which this graph has just recorded, one that a later op need not keep.
+    Var with_recipe(Var var, Recipe recipe) const;
 
     // dvar += gradient. Refuses a wrong shape or type with a sentence. The tensor is taken over where it is the first.
     void accumulate(const Var& var, Tensor gradient);
@@ -58,7 +65,7 @@ private:
 
     Stream& stream_;
     int spatial_dims_;
-    bool record_;
+    Retention retention_;
     std::vector<Node> tape_;
 };
 

@@ -28,7 +28,7 @@ Evaluator::Evaluator(const Model& model, const TrainConfig& config, Stream& stre
 
 void Evaluator::add(const Tensor& images, const std::vector<SampleKey>& keys) {
     views_ = make_views(images, keys, config_, stream_, {.appearance = false, .elastic_allowed = false});
-    Graph graph(stream_, config_.dims, false);
+    Graph graph(stream_, config_.dims, Graph::Retention::nothing);
     const Model::Prediction prediction = model_.predict(graph, graph.constant(views_.images));
     predicted_ = prediction.field.value;
     const Tensor& moving = prediction.moving.back().value;

@@ -99,7 +99,7 @@ GoldenResult run_golden(const GoldenCase& golden, DType dtype, Stream& stream) {
         out.checks.push_back({std::move(name), error, tolerance});
     };
     {
-        Graph graph(stream, nd, false);
+        Graph graph(stream, nd, Graph::Retention::nothing);
         const Model::Prediction prediction = model.predict(graph, graph.constant(views.images));
         out.flow = channels_first(prediction.field.value, nd);
         out.features_moving = channels_first(prediction.moving.back().value, nd);

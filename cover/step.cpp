@@ -52,7 +52,7 @@ StepResult train_step(Model& model, Optimizer& optimizer, const Views& views, Lo
 }
 
 StepResult evaluate_step(const Model& model, const Views& views, Stream& stream) {
-    Graph graph(stream, model.config().spatial_dims, false);
+    Graph graph(stream, model.config().spatial_dims, Graph::Retention::nothing);
     return run(model, views, LossTerms::both, graph).first;
 }
 

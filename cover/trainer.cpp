@@ -57,28 +57,33 @@ StepRecord Trainer::step(const Tensor& images, const std::vector<SampleKey>& key
 
 std::size_t estimate_memory(const TrainConfig& config) {
     // Floats per pixel of full resolution that one image holds until its backward: per stage the two raw convolution
-    // outputs and their activations, and in the decoder the joined input; coarser stages hold fewer pixels.
+    // outputs, from which all that follows them is made again; coarser stages hold fewer pixels.
     const auto& c = config.channels;
     const double shrink = config.dims == 2 ? 0.25 : 0.125;
     double floats = 2 * static_cast<double>(config.in_channels), share = 1;
+    // Alive at the peak besides: the joined input of the last decoder stage while it is put together again from its two
+    // parts, or a level's queries and keys with their gradients.
+    double passing = 2 * static_cast<double>(c[0] + c[7]);
     for (std::size_t level = 0; level < 5; ++level, share *= shrink) {
         const auto encoder = static_cast<double>(c[level]);
-        floats += share * 4 * encoder;
-        // The projection of a level and its norm; f5 to f1 stand from coarse to fine.
-        floats += share * 2 * static_cast<double>(config.heads[4 - level]) * static_cast<double>(config.head_dim);
+        floats += share * 2 * encoder;
+        // The projection of a level; f5 to f1 stand from coarse to fine.
+        const double projected = static_cast<double>(config.heads[4 - level]) * static_cast<double>(config.head_dim);
+        floats += share * projected;
+        passing = std::max(passing, share * 3 * projected);
         if (level > 0) floats += share * static_cast<double>(c[level - 1]);  // pooled input
         if (level < 4) {
             const auto decoder = static_cast<double>(c[8 - level]);
-            floats += share * (4 * decoder + encoder + 2 * static_cast<double>(c[7 - level]));
+            // And the warped features of one of the two views, and the gradient of both.
+            floats += share * (2 + 0.5 + 1) * decoder;
         }
     }
     const double pixels = static_cast<double>(config.patch[0] * config.patch[1] * config.patch[2]);
     double image_share = 1;
     for (int axis = 0; axis < config.dims; ++axis) image_share *= 1.5;
-    // Gradients alive at the peak: three maps of the widest full-resolution layer. Views: the stored image twice and
-    // its field.
-    floats += 3 * static_cast<double>(c[0] + c[7]) +
-              image_share * (static_cast<double>(config.dims) + 2 * static_cast<double>(config.in_channels)) / 2;
+    // Views: the stored image twice and its field.
+    floats +=
+        passing + image_share * (static_cast<double>(config.dims) + 2 * static_cast<double>(config.in_channels)) / 2;
     ParameterSet parameters(config.dims);
     UNet(parameters, config.in_channels, config.channels);
     VectorPyramid(parameters, config.channels, config.heads, config.head_dim, config.radius, config.levels,

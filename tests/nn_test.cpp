@@ -179,7 +179,7 @@ TEST_CASE("nn: fewer levels up-sample and double a coarser field; reach is 31 ra
         config.levels = levels;
         Model model(config);
         initialise(model.parameters(), 2);
-        Graph graph(test::cpu_stream(), 2, false);
+        Graph graph(test::cpu_stream(), 2, Graph::Retention::nothing);
         const auto prediction =
             model.predict(graph, graph.constant(test::random_tensor({2, 1, 32, 48, 1}, DType::float32, 5)));
         CHECK(prediction.field.shape() == Shape{1, 1, 32, 48, 2});
@@ -193,7 +193,7 @@ TEST_CASE("nn: fewer levels up-sample and double a coarser field; reach is 31 ra
 
 TEST_CASE("nn: a side that is no multiple of 16 is refused with a sentence") {
     Model model(small_model(2));
-    Graph graph(test::cpu_stream(), 2, false);
+    Graph graph(test::cpu_stream(), 2, Graph::Retention::nothing);
     CHECK_THROWS_WITH_AS(model.features(graph, graph.constant(Tensor::zeros({1, 1, 32, 40, 1}))),
                          doctest::Contains("multiples of 16"), Error);
 }
@@ -267,6 +267,43 @@ TEST_CASE("nn: a loss that is not finite stops before a weight changes") {
     CHECK_THROWS_AS(trainer.step(smooth_images(2), {{0, 0}, {0, 1}}), Error);
     CHECK(std::memcmp(before.view().data, std::as_const(trainer).model().parameters().values().view().data,
                       before.bytes()) == 0);
+}
+
+TEST_CASE("nn: values made again in the backward give the bits of values kept, in half the memory") {
+    for (const int dims : {2, 3}) {
+        ModelConfig config = small_model(dims);
+        const Shape shape{2, dims == 3 ? 16 : 1, 32, 32, 1};
+        const Shape field_shape{1, shape[1], 32, 32, dims}, mask_shape{1, shape[1], 32, 32, 1};
+        const Tensor images = test::random_tensor(shape, DType::float32, 3);
+        const Tensor field = test::random_tensor(field_shape, DType::float32, 4);
+        Tensor mask = Tensor::empty(mask_shape);
+        mask.fill(1);
+        Tensor gradients[2];
+        std::size_t peaks[2];
+        for (const Graph::Retention retention : {Graph::Retention::values, Graph::Retention::recipes}) {
+            Model model(config);
+            initialise(model.parameters(), 2);
+            model.parameters().zero_gradients();
+            const std::size_t before = memory_statistics().in_use;
+            reset_memory_peak();
+            Graph graph(test::cpu_stream(), dims, retention);
+            Var total;
+            {
+                const auto prediction = model.predict(graph, graph.constant(images));
+                total = losses(graph, prediction, field, mask, config.warp, LossTerms::both).total;
+            }
+            graph.backward(total);
+            const bool again = retention == Graph::Retention::recipes;
+            peaks[again] = memory_statistics().peak - before;
+            gradients[again] = model.parameters().gradients();
+        }
+        const auto bytes = [](const Tensor& t) {
+            return std::string(reinterpret_cast<const char*>(t.data<float>()), t.bytes());
+        };
+        CHECK(bytes(gradients[0]) == bytes(gradients[1]));
+        CHECK_MESSAGE(static_cast<double>(peaks[1]) < 0.65 * static_cast<double>(peaks[0]), dims, "D: ", peaks[1],
+                      " of ", peaks[0]);
+    }
 }
 
 TEST_CASE("nn: the memory estimate holds and is not wasteful") {

@@ -17,14 +17,14 @@ Var conv(Graph& graph, const Var& x, const Var& weight, const Var& bias) {
     Tensor y = Tensor::empty(y_shape, x.value.dtype(), x.value.device());
     conv(y.view(), x.value.view(), weight.value.view(), bias.value.view(), params, graph.stream());
 
-    return graph.record("conv", std::move(y), {&x, &weight, &bias}, [=](Graph& g, const Tensor& dy) {
+    return graph.record("conv", std::move(y), {&x, &weight, &bias}, [=, x = Kept(x)](Graph& g, const Tensor& dy) {
         if (weight.wants_gradient())
             conv_backward_weight(g.gradient_of_leaf(weight).view(), g.gradient_of_leaf(bias).view(), dy.view(),
-                                 x.value.view(), params, g.stream());
+                                 x.value(g.stream()).const_view(), params, g.stream());
         if (x.wants_gradient()) {
             Tensor dx = Tensor::empty(x.shape(), dy.dtype(), dy.device());
             conv_backward_data(dx.view(), dy.view(), weight.value.view(), params, g.stream());
-            g.accumulate(x, std::move(dx));
+            g.accumulate(x.place(), std::move(dx));
         }
     });
 }

@@ -11,7 +11,7 @@ Var add(Graph& graph, const Var& a, const Var& b) {
     add(y.view(), a.value.view(), b.value.view(), {.count = y.count()}, graph.stream());
 
     return graph.record("add", std::move(y), {&a, &b},
-                        [pa = Var{{}, a.node}, pb = Var{{}, b.node}](Graph& g, const Tensor& dy) {
+                        [pa = Var{{}, a.node, nullptr}, pb = Var{{}, b.node, nullptr}](Graph& g, const Tensor& dy) {
                             g.accumulate(pa, dy);
                             g.accumulate(pb, dy);
                         });
@@ -22,27 +22,35 @@ Var scale(Graph& graph, const Var& x, double factor) {
     Tensor y = Tensor::empty(x.shape(), x.value.dtype(), x.value.device());
     scale(y.view(), x.value.view(), params, graph.stream());
 
-    return graph.record("scale", std::move(y), {&x}, [params, place = Var{{}, x.node}](Graph& g, const Tensor& dy) {
-        Tensor dx = Tensor::empty(dy.shape(), dy.dtype(), dy.device());
-        scale(dx.view(), dy.view(), params, g.stream());
-        g.accumulate(place, std::move(dx));
-    });
+    return graph.record("scale", std::move(y), {&x},
+                        [params, place = Var{{}, x.node, nullptr}](Graph& g, const Tensor& dy) {
+                            Tensor dx = Tensor::empty(dy.shape(), dy.dtype(), dy.device());
+                            scale(dx.view(), dy.view(), params, g.stream());
+                            g.accumulate(place, std::move(dx));
+                        });
 }
 
 Var concat(Graph& graph, const Var& a, const Var& b) {
     const Shape sa = a.shape(), sb = b.shape();
     const ConcatParams params{.pixels = sa.count() / sa[4], .c_a = sa[4], .c_b = sb[4]};
-    Tensor y = Tensor::empty({sa[0], sa[1], sa[2], sa[3], sa[4] + sb[4]}, a.value.dtype(), a.value.device());
-    concat(y.view(), a.value.view(), b.value.view(), params, graph.stream());
+    const auto compute = [sa, sb, params](const Tensor& first, const Tensor& second, Stream& stream) {
+        Tensor y = Tensor::empty({sa[0], sa[1], sa[2], sa[3], sa[4] + sb[4]}, first.dtype(), first.device());
+        concat(y.view(), first.view(), second.view(), params, stream);
+        return y;
+    };
 
-    return graph.record("concat", std::move(y), {&a, &b},
-                        [sa, sb, params, pa = Var{{}, a.node}, pb = Var{{}, b.node}](Graph& g, const Tensor& dy) {
-                            Tensor da = Tensor::empty(sa, dy.dtype(), dy.device());
-                            Tensor db = Tensor::empty(sb, dy.dtype(), dy.device());
-                            split(da.view(), db.view(), dy.view(), params, g.stream());
-                            g.accumulate(pa, std::move(da));
-                            g.accumulate(pb, std::move(db));
-                        });
+    const Var result = graph.record(
+        "concat", compute(a.value, b.value, graph.stream()), {&a, &b},
+        [sa, sb, params, pa = Var{{}, a.node, nullptr}, pb = Var{{}, b.node, nullptr}](Graph& g, const Tensor& dy) {
+            Tensor da = Tensor::empty(sa, dy.dtype(), dy.device());
+            Tensor db = Tensor::empty(sb, dy.dtype(), dy.device());
+            split(da.view(), db.view(), dy.view(), params, g.stream());
+            g.accumulate(pa, std::move(da));
+            g.accumulate(pb, std::move(db));
+        });
+    return graph.with_recipe(result, [compute, a = Kept(a), b = Kept(b)](Stream& stream) {
+        return compute(a.value(stream), b.value(stream), stream);
+    });
 }
 
 std::pair<Var, Var> split_batch(Graph& graph, const Var& x) {
@@ -50,9 +58,14 @@ std::pair<Var, Var> split_batch(Graph& graph, const Var& x) {
     require(s[0] % 2 == 0, ErrorKind::internal, "[split_batch] an odd batch of ", s[0], " cannot be halved");
     const Shape half{s[0] / 2, s[1], s[2], s[3], s[4]};
     const auto part = [&](std::int64_t offset) {
-        return graph.record(
-            "split_batch", x.value.slice(offset, half), {&x},
-            [offset, place = Var{{}, x.node}](Graph& g, const Tensor& dy) { g.accumulate_slice(place, offset, dy); });
+        const Var result = graph.record("split_batch", x.value.slice(offset, half), {&x},
+                                        [offset, place = Var{{}, x.node, nullptr}](Graph& g, const Tensor& dy) {
+                                            g.accumulate_slice(place, offset, dy);
+                                        });
+        // Without a recipe a half would keep the whole.
+        if (!x.recipe) return result;
+        return graph.with_recipe(
+            result, [offset, half, x = Kept(x)](Stream& stream) { return x.value(stream).slice(offset, half); });
     };
     return {part(0), part(half.count())};
 }

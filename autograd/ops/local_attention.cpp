@@ -11,13 +11,15 @@ Var local_attention(Graph& graph, const Var& q, const Var& k, int heads, int hea
     Tensor y = Tensor::empty({s[0], s[1], s[2], s[3], graph.spatial_dims()}, q.value.dtype(), q.value.device());
     local_attention(y.view(), q.value.view(), k.value.view(), params, graph.stream());
 
-    return graph.record("local_attention", std::move(y), {&q, &k}, [=](Graph& g, const Tensor& dy) {
-        Tensor dq = Tensor::empty(q.shape(), dy.dtype(), dy.device());
-        Tensor dk = Tensor::empty(k.shape(), dy.dtype(), dy.device());
-        local_attention_backward(dq.view(), dk.view(), dy.view(), q.value.view(), k.value.view(), params, g.stream());
-        g.accumulate(q, std::move(dq));
-        g.accumulate(k, std::move(dk));
-    });
+    return graph.record("local_attention", std::move(y), {&q, &k},
+                        [=, q = Kept(q), k = Kept(k)](Graph& g, const Tensor& dy) {
+                            Tensor dq = Tensor::empty(q.shape(), dy.dtype(), dy.device());
+                            Tensor dk = Tensor::empty(k.shape(), dy.dtype(), dy.device());
+                            local_attention_backward(dq.view(), dk.view(), dy.view(), q.value(g.stream()).const_view(),
+                                                     k.value(g.stream()).const_view(), params, g.stream());
+                            g.accumulate(q.place(), std::move(dq));
+                            g.accumulate(k.place(), std::move(dk));
+                        });
 }
 
 }  // namespace cover

@@ -16,12 +16,13 @@ Var masked_l1(Graph& graph, const Var& prediction, const Tensor& target, const T
     Tensor loss = Tensor::empty({1}, prediction.value.dtype(), prediction.value.device());
     masked_l1(loss.view(), prediction.value.view(), target.view(), mask.view(), params, graph.stream());
 
-    return graph.record("masked_l1", std::move(loss), {&prediction}, [=](Graph& g, const Tensor& dloss) {
-        Tensor dprediction = Tensor::empty(prediction.shape(), dloss.dtype(), dloss.device());
-        masked_l1_backward(dprediction.view(), dloss.view(), prediction.value.view(), target.view(), mask.view(),
-                           params, g.stream());
-        g.accumulate(prediction, std::move(dprediction));
-    });
+    return graph.record(
+        "masked_l1", std::move(loss), {&prediction}, [=, prediction = Kept(prediction)](Graph& g, const Tensor& dloss) {
+            Tensor dprediction = Tensor::empty(prediction.shape(), dloss.dtype(), dloss.device());
+            masked_l1_backward(dprediction.view(), dloss.view(), prediction.value(g.stream()).const_view(),
+                               target.view(), mask.view(), params, g.stream());
+            g.accumulate(prediction.place(), std::move(dprediction));
+        });
 }
 
 Var masked_cosine(Graph& graph, const Var& a, const Var& b, const Tensor& mask) {
@@ -29,14 +30,15 @@ Var masked_cosine(Graph& graph, const Var& a, const Var& b, const Tensor& mask) 
     Tensor loss = Tensor::empty({1}, a.value.dtype(), a.value.device());
     masked_cosine(loss.view(), a.value.view(), b.value.view(), mask.view(), params, graph.stream());
 
-    return graph.record("masked_cosine", std::move(loss), {&a, &b}, [=](Graph& g, const Tensor& dloss) {
-        Tensor da = Tensor::empty(a.shape(), dloss.dtype(), dloss.device());
-        Tensor db = Tensor::empty(b.shape(), dloss.dtype(), dloss.device());
-        masked_cosine_backward(da.view(), db.view(), dloss.view(), a.value.view(), b.value.view(), mask.view(), params,
-                               g.stream());
-        g.accumulate(a, std::move(da));
-        g.accumulate(b, std::move(db));
-    });
+    return graph.record("masked_cosine", std::move(loss), {&a, &b},
+                        [=, a = Kept(a), b = Kept(b)](Graph& g, const Tensor& dloss) {
+                            Tensor da = Tensor::empty(a.shape(), dloss.dtype(), dloss.device());
+                            Tensor db = Tensor::empty(b.shape(), dloss.dtype(), dloss.device());
+                            masked_cosine_backward(da.view(), db.view(), dloss.view(), a.value(g.stream()).const_view(),
+                                                   b.value(g.stream()).const_view(), mask.view(), params, g.stream());
+                            g.accumulate(a.place(), std::move(da));
+                            g.accumulate(b.place(), std::move(db));
+                        });
 }
 
 }  // namespace cover

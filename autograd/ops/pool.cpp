@@ -11,10 +11,10 @@ Var max_pool(Graph& graph, const Var& x) {
     Tensor y = Tensor::empty({s[0], depth, s[2] / 2, s[3] / 2, s[4]}, x.value.dtype(), x.value.device());
     max_pool(y.view(), x.value.view(), params, graph.stream());
 
-    return graph.record("max_pool", std::move(y), {&x}, [=](Graph& g, const Tensor& dy) {
+    return graph.record("max_pool", std::move(y), {&x}, [=, x = Kept(x)](Graph& g, const Tensor& dy) {
         Tensor dx = Tensor::empty(x.shape(), dy.dtype(), dy.device());
-        max_pool_backward(dx.view(), dy.view(), x.value.view(), params, g.stream());
-        g.accumulate(x, std::move(dx));
+        max_pool_backward(dx.view(), dy.view(), x.value(g.stream()).const_view(), params, g.stream());
+        g.accumulate(x.place(), std::move(dx));
     });
 }
 

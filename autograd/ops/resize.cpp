@@ -9,16 +9,22 @@ Var upsample(Graph& graph, const Var& x, bool align_corners, double gain) {
     const UpsampleParams params{
         .n = s[0], .grid = graph.grid_of(x.value), .channels = s[4], .align_corners = align_corners, .gain = gain};
     const std::int64_t depth = graph.spatial_dims() == 2 ? s[1] : 2 * s[1];
-    Tensor y = Tensor::empty({s[0], depth, 2 * s[2], 2 * s[3], s[4]}, x.value.dtype(), x.value.device());
-    upsample(y.view(), x.value.view(), params, graph.stream());
+    const Shape doubled{s[0], depth, 2 * s[2], 2 * s[3], s[4]};
+    const auto compute = [doubled, params](const Tensor& input, Stream& stream) {
+        Tensor y = Tensor::empty(doubled, input.dtype(), input.device());
+        upsample(y.view(), input.view(), params, stream);
+        return y;
+    };
 
     // The gradient needs no values: only the place of x is kept.
-    return graph.record("upsample", std::move(y), {&x},
-                        [s, params, place = Var{{}, x.node}](Graph& g, const Tensor& dy) {
-                            Tensor dx = Tensor::empty(s, dy.dtype(), dy.device());
-                            upsample_backward(dx.view(), dy.view(), params, g.stream());
-                            g.accumulate(place, std::move(dx));
-                        });
+    const Var result = graph.record("upsample", compute(x.value, graph.stream()), {&x},
+                                    [s, params, place = Var{{}, x.node, nullptr}](Graph& g, const Tensor& dy) {
+                                        Tensor dx = Tensor::empty(s, dy.dtype(), dy.device());
+                                        upsample_backward(dx.view(), dy.view(), params, g.stream());
+                                        g.accumulate(place, std::move(dx));
+                                    });
+    return graph.with_recipe(result,
+                             [compute, x = Kept(x)](Stream& stream) { return compute(x.value(stream), stream); });
 }
 
 }  // namespace cover

@@ -12,15 +12,18 @@ Var warp(Graph& graph, const Var& source, const Var& field, WarpConvention conve
     Tensor y = Tensor::empty(source.shape(), source.value.dtype(), source.value.device());
     warp(y.view(), source.value.view(), field.value.view(), params, graph.stream());
 
-    return graph.record("warp", std::move(y), {&source, &field}, [=](Graph& g, const Tensor& dy) {
-        Tensor dsource, dfield;
-        if (source.wants_gradient()) dsource = Tensor::empty(source.shape(), dy.dtype(), dy.device());
-        if (field.wants_gradient()) dfield = Tensor::empty(field.shape(), dy.dtype(), dy.device());
-        warp_backward(dsource.view(), dfield.view(), dy.view(), source.value.view(), field.value.view(), params,
-                      g.stream());
-        if (source.wants_gradient()) g.accumulate(source, std::move(dsource));
-        if (field.wants_gradient()) g.accumulate(field, std::move(dfield));
-    });
+    return graph.record("warp", std::move(y), {&source, &field},
+                        [=, source = Kept(source), field = Kept(field)](Graph& g, const Tensor& dy) {
+                            Tensor dsource, dfield;
+                            if (source.wants_gradient())
+                                dsource = Tensor::empty(source.shape(), dy.dtype(), dy.device());
+                            if (field.wants_gradient()) dfield = Tensor::empty(field.shape(), dy.dtype(), dy.device());
+                            warp_backward(dsource.view(), dfield.view(), dy.view(),
+                                          source.value(g.stream()).const_view(), field.value(g.stream()).const_view(),
+                                          params, g.stream());
+                            if (source.wants_gradient()) g.accumulate(source.place(), std::move(dsource));
+                            if (field.wants_gradient()) g.accumulate(field.place(), std::move(dfield));
+                        });
 }
 
 }  // namespace cover
