@@ -43,7 +43,7 @@ cover::PrepareOptions translated(const PrepareOptions& options) {
         const auto window = parse_numbers(options.window, "--window", 2);
         require(window[0] < window[1], ErrorKind::usage, "[prepare] --window: '", options.window,
                 "' does not ascend; LO,HI is expected");
-        out.window = {window[0], window[1]};
+        out.window = std::array<double, 2>{window[0], window[1]};
         // A window without a word on normalisation can only mean this.
         if (options.normalize.empty()) out.normalise = Normalisation::ct;
     }

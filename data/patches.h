@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "core/shape.h"
+#include "data/geometry.h"
 #include "data/h5.h"
 
 namespace cover {
@@ -21,6 +22,12 @@ struct PatchAccess {
     bool stored_units = false;
     // NaN and infinite values are handed out instead of thrown.
     bool allow_non_finite = false;
+};
+
+enum class LabelKind : std::uint8_t {
+    none,
+    classes,  // one number per sample
+    maps,     // one per pixel
 };
 
 class PatchFile {
@@ -41,6 +48,18 @@ public:
     // integers divided by their maximum. Throws Error(data) naming file and sample for a non-finite value and for a
     // chunk that was never written.
     void read_sample(std::int64_t sample, float* out) const;
+
+    // /labels, integers 0 to 255. Throws Error(data) where there are some that do not fit the images, and where only
+    // some of the files have them.
+    LabelKind label_kind() const;
+    std::uint8_t class_label(std::int64_t sample) const;
+    // (D, H, W). Both: Error(data) for a number that is no class. With PatchAccess::sequential in ascending order.
+    void read_labels(std::int64_t sample, std::uint8_t* out) const;
+
+    // Every file says where its samples lie (/geometry).
+    bool has_geometry() const;
+    // Throws Error(data) without it and for matrices without an inverse.
+    SampleGeometry geometry(std::int64_t sample) const;
 
     // Cut through its samples and therefore read in order, as PatchAccess::sequential allows; what breaks off stays so.
     bool streamed() const;

@@ -1,4 +1,4 @@
-// `cover prepare`: pictures, folders of them and other people's HDF5 files into one patch file.
+// `cover prepare`: pictures, volumes, folders of them and other people's HDF5 files into one patch file.
 #pragma once
 
 #include <array>
@@ -39,12 +39,12 @@ struct PrepareOptions {
     std::vector<double> spacing;  // 3D: mm per stored voxel, resampled to; empty: as it is
     bool keep_aspect = false;     // 2D: pad with zeros instead of stretching
     Normalisation normalise = Normalisation::automatic;
-    std::array<double, 2> window{-1000, 1000};  // of ct
-    std::optional<H5Store> store;               // uint8 in 2D, uint16 in 3D
-    int channels_in = 1;                        // 1: luminance; 3: red, green, blue
-    std::string labels;                         // folder with a label picture of the same stem for every image
-    std::string split;                          // rows of index.csv to take
-    bool strict = false;                        // throw at the first bad input
+    std::optional<std::array<double, 2>> window;  // of ct; -1000 to 1000 for volumes where it is not given
+    std::optional<H5Store> store;                 // uint8 in 2D, uint16 in 3D
+    int channels_in = 1;                          // 1: luminance; 3: red, green, blue
+    std::string labels;                           // folder with a label file of the same stem for every image
+    std::string split;                            // rows of index.csv to take
+    bool strict = false;                          // throw at the first bad input
     std::function<void(std::int64_t done, std::int64_t total)> progress;  // in input files
 };
 

@@ -33,7 +33,7 @@ InputKind kind_by_name(const std::string& path) {
         if (ends_with(name, end)) return InputKind::picture;
     for (const char* end : {".h5", ".hdf5", ".hdf"})
         if (ends_with(name, end)) return InputKind::hdf5;
-    for (const char* end : {".nii", ".nii.gz"})
+    for (const char* end : {".nii", ".nii.gz", ".hdr"})
         if (ends_with(name, end)) return InputKind::volume;
     return InputKind::unknown;
 }
@@ -51,7 +51,8 @@ std::vector<std::string> files_below(const fs::path& folder) {
     std::error_code error;
     fs::recursive_directory_iterator it(folder, fs::directory_options::skip_permission_denied, error), end;
     for (; !error && it != end; it.increment(error))
-        if (it->is_regular_file(error) && kind_by_name(it->path().string()) != InputKind::unknown)
+        if (it->is_regular_file(error) && !is_hidden(it->path().string()) &&
+            kind_by_name(it->path().string()) != InputKind::unknown)
             out.push_back(it->path().string());
     require(!error, ErrorKind::data, "[prepare] ", folder.string(), ": the folder cannot be read: ", error.message());
     return out;
@@ -98,6 +99,8 @@ void add_folder(const std::string& folder, const PrepareOptions& options, std::v
 
 }  // namespace
 
+bool is_hidden(const std::string& path) { return fs::path(path).filename().string().starts_with('.'); }
+
 std::string stem_of(const std::string& path) {
     std::string name = fs::path(path).filename().string();
     if (ends_with(lower(name), ".nii.gz")) return name.substr(0, name.size() - 7);
@@ -108,12 +111,16 @@ InputKind kind_of(const std::string& path) {
     const InputKind named = kind_by_name(path);
     if (named != InputKind::unknown) return named;
     std::ifstream in(path, std::ios::binary);
-    std::string head(16, '\0');
+    std::string head(352, '\0');
     in.read(head.data(), static_cast<std::streamsize>(head.size()));
     head.resize(static_cast<std::size_t>(std::max<std::streamsize>(0, in.gcount())));
     if (is_png(head) || is_jpeg(head)) return InputKind::picture;
     if (head.substr(0, 8) == std::string("\x89HDF\r\n\x1a\n", 8) || head.substr(0, 6) == "MATLAB")
         return InputKind::hdf5;
+    const auto has = [&](std::size_t at, std::string_view mark) {
+        return head.size() > at && head.substr(at, 3) == mark;
+    };
+    if (has(344, "n+1") || has(344, "ni1") || has(4, "n+2") || has(4, "ni2")) return InputKind::volume;
     return InputKind::unknown;
 }
 

@@ -24,6 +24,9 @@ InputKind kind_of(const std::string& path);
 // `bad`. Throws Error(data) for a split without an index.csv and for a split that no row has.
 std::vector<InputFile> find_inputs(const PrepareOptions& options, std::vector<BadInput>& bad);
 
+// Its name begins with a dot: such files are left out of folders (macOS puts a ._NAME beside every NAME).
+bool is_hidden(const std::string& path);
+
 // The stem: the name without folder and extension (.nii.gz counts as one).
 std::string stem_of(const std::string& path);
 

@@ -12,12 +12,11 @@ struct Taps {
     std::vector<double> weights;
 };
 
-std::vector<Taps> triangle(std::int64_t from, std::int64_t to) {
-    const double ratio = static_cast<double>(from) / static_cast<double>(to);
-    const double support = std::max(1.0, ratio);
+std::vector<Taps> triangle(std::int64_t from, std::int64_t to, const AxisStep& step) {
+    const double support = std::max(1.0, step.ratio);
     std::vector<Taps> out(static_cast<std::size_t>(to));
     for (std::int64_t i = 0; i < to; ++i) {
-        const double centre = (static_cast<double>(i) + 0.5) * ratio;
+        const double centre = (static_cast<double>(i) + 0.5) * step.ratio + step.extra;
         const auto first = std::max<std::int64_t>(0, static_cast<std::int64_t>(std::floor(centre - support)));
         const auto last = std::min<std::int64_t>(from, static_cast<std::int64_t>(std::ceil(centre + support)));
         Taps& taps = out[static_cast<std::size_t>(i)];
@@ -35,9 +34,9 @@ std::vector<Taps> triangle(std::int64_t from, std::int64_t to) {
 
 // in: (outer, from, inner) -> (outer, to, inner).
 std::vector<float> resample_axis(const std::vector<float>& in, std::int64_t outer, std::int64_t from, std::int64_t to,
-                                 std::int64_t inner) {
-    if (from == to) return in;
-    const std::vector<Taps> all = triangle(from, to);
+                                 const AxisStep& step, std::int64_t inner) {
+    if (step.keeps(from, to)) return in;
+    const std::vector<Taps> all = triangle(from, to, step);
     std::vector<float> out(static_cast<std::size_t>(outer * to * inner));
     std::vector<double> sums(static_cast<std::size_t>(inner));
     for (std::int64_t o = 0; o < outer; ++o)
@@ -56,24 +55,53 @@ std::vector<float> resample_axis(const std::vector<float>& in, std::int64_t oute
 
 }  // namespace
 
+AxisStep AxisStep::stretch(std::int64_t from, std::int64_t to) {
+    return {static_cast<double>(from) / static_cast<double>(to), 0};
+}
+
+AxisStep AxisStep::centred(std::int64_t from, std::int64_t to, double ratio) {
+    // What no pixel shows is no change of size.
+    if (from == to && std::abs(ratio - 1) * static_cast<double>(from) < 1e-3) return {};
+    return {ratio, 0.5 * (static_cast<double>(from) - static_cast<double>(to) * ratio)};
+}
+
+AxisSteps stretch(const Grid& from, const Grid& to) {
+    return {AxisStep::stretch(from.d, to.d), AxisStep::stretch(from.h, to.h), AxisStep::stretch(from.w, to.w)};
+}
+
+std::vector<float> resample(std::vector<float> in, const Grid& from, const Grid& to, const AxisSteps& steps,
+                            int channels) {
+    in = resample_axis(in, from.d * from.h, from.w, to.w, steps[2], channels);
+    in = resample_axis(in, from.d, from.h, to.h, steps[1], to.w * channels);
+    return resample_axis(in, 1, from.d, to.d, steps[0], to.h * to.w * channels);
+}
+
 std::vector<float> resample(std::vector<float> in, const Grid& from, const Grid& to, int channels) {
-    in = resample_axis(in, from.d * from.h, from.w, to.w, channels);
-    in = resample_axis(in, from.d, from.h, to.h, to.w * channels);
-    return resample_axis(in, 1, from.d, to.d, to.h * to.w * channels);
+    return resample(std::move(in), from, to, stretch(from, to), channels);
+}
+
+std::vector<std::uint8_t> resample_nearest(const std::vector<std::uint8_t>& in, const Grid& from, const Grid& to,
+                                           const AxisSteps& steps) {
+    const auto table = [](std::int64_t f, std::int64_t t, const AxisStep& step) {
+        std::vector<std::int64_t> out;
+        for (std::int64_t i = 0; i < t; ++i) {
+            const double at = (static_cast<double>(i) + 0.5) * step.ratio + step.extra;
+            out.push_back(std::clamp<std::int64_t>(static_cast<std::int64_t>(std::floor(at)), 0, f - 1));
+        }
+        return out;
+    };
+    const auto ds = table(from.d, to.d, steps[0]), hs = table(from.h, to.h, steps[1]),
+               ws = table(from.w, to.w, steps[2]);
+    std::vector<std::uint8_t> out;
+    out.reserve(static_cast<std::size_t>(to.pixels()));
+    for (const std::int64_t d : ds)
+        for (const std::int64_t h : hs)
+            for (const std::int64_t w : ws) out.push_back(in[static_cast<std::size_t>((d * from.h + h) * from.w + w)]);
+    return out;
 }
 
 std::vector<std::uint8_t> resample_nearest(const std::vector<std::uint8_t>& in, const Grid& from, const Grid& to) {
-    // The pixel that holds the target's centre: floor((2 i + 1) from / (2 to)).
-    const auto nearest = [](std::int64_t i, std::int64_t f, std::int64_t t) { return (2 * i + 1) * f / (2 * t); };
-    std::vector<std::uint8_t> out;
-    out.reserve(static_cast<std::size_t>(to.pixels()));
-    for (std::int64_t d = 0; d < to.d; ++d)
-        for (std::int64_t h = 0; h < to.h; ++h)
-            for (std::int64_t w = 0; w < to.w; ++w)
-                out.push_back(in[static_cast<std::size_t>(
-                    (nearest(d, from.d, to.d) * from.h + nearest(h, from.h, to.h)) * from.w +
-                    nearest(w, from.w, to.w))]);
-    return out;
+    return resample_nearest(in, from, to, stretch(from, to));
 }
 
 }  // namespace cover
