@@ -35,6 +35,7 @@ struct ConfigSources {
     std::string file;                                     // --config; empty: none
     std::vector<std::string> settings;                    // --set, each "key=value"
     std::vector<std::pair<std::string, Values>> options;  // key and value of each option that was given
+    std::string run{};                                    // config.toml of a run that goes on, under all the others
 };
 
 // The outcome is checked by check_config() but not completed: what follows from the data is still open. Throws

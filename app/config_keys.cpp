@@ -277,10 +277,10 @@ std::vector<ConfigKey> make_keys() {
             &C::loader_threads, 0),
         strings({"kernel", "OP:ROW", "kernel to use for an op, see `cover info`; may be repeated", machine}, &C::kernel,
                 true),
-        number<std::int64_t>(
-            {"checkpoint_every", "N",
-             "steps between two looks at the held-out loss, with model.safetensors written (500)", machine},
-            &C::checkpoint_every, 1),
+        number<std::int64_t>({"checkpoint_every", "N",
+                              "steps between two checkpoints, and two looks at the held-out loss (500)", machine},
+                             &C::checkpoint_every, 1),
+        number<int>({"keep", "N", "checkpoints that stay, the newest ones (3)", machine}, &C::keep, 1),
     };
 }
 

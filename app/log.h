@@ -2,8 +2,12 @@
 // programs.
 #pragma once
 
+#include <cstdint>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
+#include <vector>
+
+#include "app/report.h"
 
 namespace cover::app {
 
@@ -15,13 +19,38 @@ public:
     Log(const Log&) = delete;
     Log& operator=(const Log&) = delete;
 
-    // One line, handed to the system in one piece: a reader never sees half of it. A number that is not finite becomes
-    // null, which JSON can say. Throws Error(io) when the disk is full.
+    // One line, handed to the system in one piece: a reader never sees half of it, but where the disk is full. A number
+    // that is not finite becomes null, which JSON can say. Lines that cannot be written wait in memory and are tried
+    // again before the next one: a full disk must not end a run. Throws Error(io) when 64 MiB wait.
     void write(const nlohmann::ordered_json& object);
+    // Why lines wait; empty when none does.
+    const std::string& trouble() const { return trouble_; }
+    // What was written lies on the disk. False, with trouble() set, when it does not.
+    bool flush();
+    // Throws Error(io) when lines still wait.
+    void require_written() const;
 
 private:
-    std::string path_;
+    void try_waiting();
+
+    std::string path_, waiting_, trouble_;
     int file_ = -1;
 };
+
+// What log.jsonl says of the steps up to `last_step`.
+struct LogHistory {
+    std::vector<StepPoint> steps;
+    std::vector<Heldout> heldout;
+    double seconds = 0;               // of those steps
+    bool finished = false;            // its last event is the stop of a finished run
+    std::uint64_t bytes = 0;          // up to where it was understood and no step lies beyond last_step
+    std::int64_t dropped_events = 0;  // behind that
+};
+
+// Reads to the first line that is no whole JSON object or tells of a later step. A log that is not there is empty.
+LogHistory read_log(const std::string& path, std::int64_t last_step);
+
+// Cuts the log behind history.bytes: the steps that follow are done again and log the same losses. Throws Error(io).
+void cut_log(const std::string& path, const LogHistory& history);
 
 }  // namespace cover::app

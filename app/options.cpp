@@ -142,26 +142,22 @@ void add_pretrain(Parsers& parsers, CLI::App& root, PretrainOptions& o) {
                   "  cover pretrain --data xrays.h5 --out run\n"
                   "  cover pretrain --data xrays.h5 --out run --patch 128 --batch 4 --steps 500 --lr 1e-4\n"
                   "  cover pretrain --data xrays.h5 --out run --preset code --set brightness_sd=0.05\n"
-                  "  cover pretrain --config run/config.toml --out again --seed 1\n");
+                  "  cover pretrain --config run/config.toml --out again --seed 1\n"
+                  "  cover pretrain --out run --resume\n");
     p.app->add_option("--out", o.out, "run folder to write")->type_name("RUN");
     p.app->add_option("--config", o.config.file, "TOML file of keys (options with _ for -)")->type_name("FILE.toml");
     p.app->add_option("--set", o.config.settings, "set a key, also one that has no option; may be repeated")
         ->type_name("key=value")
         ->allow_extra_args(false);
     p.add_all_keys();
-    for (const char* later : {"--resume", "--allow-other-kernels"})
-        p.app
-            ->add_flag_callback(
-                later,
-                [later] {
-                    usage(text("[pretrain] ", later,
-                               ": this version writes no checkpoints and cannot resume; start a run in a new folder"));
-                },
-                "")
-            ->group("");
+    p.app->add_flag("--resume", o.resume, "go on with the run in --out; what is left out comes from its config.toml");
+    p.app->add_flag("--allow-other-kernels", o.allow_other_kernels,
+                    "resume with other kernels than the run had: no longer the same bits");
     p.result = [&p, &o] {
         o.config.options = p.take();
         p.require_value(!o.out.empty(), "--out RUN");
+        if (o.allow_other_kernels && !o.resume)
+            usage("[pretrain] --allow-other-kernels: goes with --resume; a new run takes any kernels");
         return Command(o);
     };
 }

@@ -34,6 +34,7 @@ struct PrepareOptions {
 struct PretrainOptions {
     ConfigSources config;
     std::string out;
+    bool resume = false, allow_other_kernels = false;
 };
 
 struct EvaluateOptions {

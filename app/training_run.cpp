@@ -3,24 +3,27 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <atomic>
 #include <chrono>
 #include <cmath>
-#include <csignal>
-#include <cstdio>
 #include <filesystem>
-#include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
 
+#include "app/checkpoints.h"
 #include "app/config.h"
+#include "app/holdout.h"
 #include "app/log.h"
 #include "app/machine.h"
 #include "app/pictures.h"
 #include "app/progress.h"
+#include "app/run_folder.h"
+#include "app/stop_signal.h"
 #include "app/version.h"
 #include "app/weights.h"
 #include "core/check.h"
 #include "core/file.h"
+#include "core/hash.h"
+#include "core/rng.h"
 #include "cover/trainer.h"
 #include "data/loader.h"
 
@@ -28,95 +31,6 @@ namespace cover::app {
 namespace {
 
 using nlohmann::ordered_json;
-
-constexpr std::uint32_t holdout_epoch = 0xfffffffd;  // no run comes this far: its draws are its own
-constexpr std::size_t most_heldout = 256;            // samples that are scored at a time
-
-std::atomic<int> stop_signal{0};
-
-// The first signal asks the run to stop after this step; a second one kills it as usual.
-class SignalGuard {
-public:
-    SignalGuard() {
-        stop_signal = 0;
-        for (const int number : {SIGINT, SIGTERM})
-            before_[number] = std::signal(number, [](int received) {
-                stop_signal = received;
-                std::signal(received, SIG_DFL);
-            });
-    }
-    ~SignalGuard() {
-        for (const auto& [number, handler] : before_) std::signal(number, handler);
-    }
-    SignalGuard(const SignalGuard&) = delete;
-    SignalGuard& operator=(const SignalGuard&) = delete;
-
-private:
-    std::map<int, void (*)(int)> before_;
-};
-
-void refuse_used_folder(const std::string& folder) {
-    for (const char* name : {"config.toml", "log.jsonl", "model.safetensors", "checkpoints"}) {
-        std::error_code error;
-        require(!std::filesystem::exists(folder + "/" + name, error), ErrorKind::configuration, "[pretrain] ", folder,
-                ": holds a run already (", name, "); choose another --out");
-    }
-}
-
-struct Split {
-    std::vector<std::int64_t> training, heldout;
-};
-
-// Whole subjects are held out: two images of one person never stand on both sides.
-Split split_by_subject(const PatchFile& patches, const TrainConfig& config) {
-    std::map<std::string, std::vector<std::int64_t>> subjects;
-    for (std::int64_t i = 0; i < patches.sample_count(); ++i) subjects[patches.subject(i)].push_back(i);
-    std::vector<const std::vector<std::int64_t>*> order;
-    for (const auto& [name, samples] : subjects) order.push_back(&samples);
-    RandomStream random({.seed = config.seed, .purpose = Purpose::split});
-    for (std::size_t i = order.size(); i > 1; --i)
-        std::swap(order[i - 1], order[static_cast<std::size_t>(random.below(static_cast<std::int64_t>(i)))]);
-    auto held = static_cast<std::size_t>(std::llround(config.holdout * static_cast<double>(order.size())));
-    if (config.holdout > 0) held = std::max<std::size_t>(held, 1);
-    require(held < order.size(), ErrorKind::configuration, "[config] holdout: ", config.holdout, " of ", order.size(),
-            " subjects leaves none to train on");
-    Split split;
-    for (std::size_t i = 0; i < order.size(); ++i) {
-        auto& side = i < held ? split.heldout : split.training;
-        side.insert(side.end(), order[i]->begin(), order[i]->end());
-    }
-    std::sort(split.training.begin(), split.training.end());
-    std::sort(split.heldout.begin(), split.heldout.end());
-    return split;
-}
-
-// Losses of the held-out samples, each with the same views every time.
-StepResult heldout_losses(const Model& model, const TrainConfig& config, const PatchFile& patches,
-                          std::vector<std::int64_t> samples, Stream& stream) {
-    samples.resize(std::min(samples.size(), most_heldout));
-    StepResult sum;
-    double weight = 0;
-    for (std::size_t from = 0; from < samples.size(); from += static_cast<std::size_t>(config.batch)) {
-        const auto to = std::min(samples.size(), from + static_cast<std::size_t>(config.batch));
-        const std::vector<std::int64_t> part(samples.begin() + static_cast<long>(from),
-                                             samples.begin() + static_cast<long>(to));
-        const Views views = make_views(read_images(patches, part), keys_of(part, holdout_epoch), config, stream);
-        if (views.empty) continue;
-        const StepResult result = evaluate_step(model, views, stream);
-        const double pixels = views.valid * static_cast<double>(part.size());
-        sum.loss_vec += pixels * result.loss_vec;
-        sum.loss_con += pixels * result.loss_con;
-        sum.loss_vec_zero += pixels * result.loss_vec_zero;
-        weight += pixels;
-    }
-    if (weight > 0) {
-        sum.loss_vec /= weight;
-        sum.loss_con /= weight;
-        sum.loss_vec_zero /= weight;
-    }
-    sum.loss = sum.loss_vec + sum.loss_con;
-    return sum;
-}
 
 void check_memory(const TrainConfig& config) {
     const std::size_t needed = estimate_memory(config), available = available_bytes();
@@ -140,16 +54,36 @@ double mean_of_last(const std::vector<StepPoint>& steps, double StepPoint::*valu
     return values.empty() ? std::nan("") : running_mean(values, 25).back();
 }
 
+// A row that --kernel names but that cannot run here is found before a folder is made: one image goes through a network
+// of the run's shapes, which is then dropped.
+void try_selected_rows(TrainConfig config, const Grid& grid, Stream& stream) {
+    if (config.kernel.empty()) return;
+    config.batch = 1;
+    Trainer trainer(config, stream);
+    Tensor images = Tensor::empty({1, grid.d, grid.h, grid.w, config.in_channels});
+    RandomStream random({.seed = config.seed});
+    for (std::int64_t i = 0; i < images.count(); ++i)
+        images.data<float>()[i] = static_cast<float>(random.uniform(0, 1));
+    try {
+        constexpr std::uint32_t tries = 16;  // some views have no valid pixel
+        for (std::uint32_t i = 0; i < tries; ++i)
+            if (!trainer.step(images, {{i, 0}}).skipped) return;
+    } catch (const Error& error) {
+        if (error.kind() != ErrorKind::numerical) throw;
+    }
+}
+
 class Run {
 public:
-    Run(TrainConfig& config, const std::string& folder, const std::vector<std::string>& picture_data)
-        : config_(config), folder_(folder), picture_data_(picture_data), patches_(PatchFile::open(config.data)) {
+    Run(TrainConfig& config, const std::string& folder, const std::vector<std::string>& picture_data,
+        const ResumeOptions& resume)
+        : config_(config),
+          folder_(folder),
+          picture_data_(picture_data),
+          resume_(resume),
+          patches_(PatchFile::open(config.data)) {
         split_ = split_by_subject(patches_, config_);
-        const Grid grid = patches_.grid();
-        complete_config(config_, {patches_.spatial_dims(),
-                                  patches_.channels(),
-                                  {grid.d, grid.h, grid.w},
-                                  static_cast<std::int64_t>(split_.training.size())});
+        complete_config(config_, facts_of_data());
     }
 
     TrainingOutcome go() {
@@ -157,73 +91,247 @@ public:
         require(machine.dtype() == DType::float32, ErrorKind::configuration,
                 "[config] precision: fp64 is for `cover verify` only; take fp32");
         check_memory(config_);
+        try_selected_rows(config_, patches_.grid(), machine.stream());
         Trainer trainer(config_, machine.stream());
-        if (!config_.init.empty()) initialise_from_file(trainer.model());
         trainer_ = &trainer;
         stream_ = &machine.stream();
         metadata_ = weights_metadata(config_, patches_.preprocessing());
-
-        create_folder(folder_);
-        write_file(folder_ + "/config.toml", config_toml(config_));
-        const auto data_hash = patches_.content_hash();
-        write_file(folder_ + "/manifest.json", manifest(data_hash).dump(2) + "\n");
-        Log log(folder_ + "/log.jsonl");
+        data_hash_ = patches_.content_hash();
         Progress progress(config_.steps, config_.batch);
+
+        if (resume_.resume) return_to_checkpoint(progress);
+        if (last_saved_ < 0 && !config_.init.empty()) initialise_from_file(trainer.model());
+        if (is_complete(progress)) return std::move(outcome_);
+        open_folder();
+        Log log(folder_ + "/log.jsonl");
         announce(progress);
-        log.write({{"event", "start"},
-                   {"program", "cover " + version()},
-                   {"steps", config_.steps},
-                   {"batch", config_.batch},
-                   {"samples", split_.training.size()},
-                   {"heldout", split_.heldout.size()},
-                   {"data_hash", data_hash},
-                   {"beyond_reach", reach_.beyond},
-                   {"device", name_of(config_.device)},
-                   {"precision", name_of(config_.precision)},
-                   {"kernels", kernel_summary(config_)},
-                   {"threads", config_.threads}});
+        log_start(log);
 
         Loader loader(patches_, {.batch = config_.batch,
                                  .seed = config_.seed,
+                                 .start_step = position_.next_batch,
                                  .threads = config_.loader_threads,
                                  .indices = split_.training});
-        const SignalGuard guard;
+        const StopSignal signal;
         const auto start = std::chrono::steady_clock::now();
         try {
-            while (trainer.steps_done() < config_.steps && stop_signal == 0) step(loader, log, progress);
+            while (trainer.steps_done() < config_.steps && !StopSignal::received()) step(loader, log, progress);
         } catch (const Error& error) {
-            if (error.kind() != ErrorKind::numerical) throw;
             progress.finish();
-            finish(start, trainer.steps_done());
-            log.write({{"event", "stop"}, {"step", trainer.steps_done()}, {"why", error.what()}});
+            if (last_saved_ != trainer.steps_done()) save(log, progress);
+            finish(start, progress);
+            log_stop(log, error.what());
+            require_saved(log, error.what());
             throw;
         }
         progress.finish();
-        if (last_saved_ != trainer.steps_done()) save(log, progress);
-        finish(start, trainer.steps_done());
-        const bool interrupted = stop_signal != 0;
-        log.write({{"event", "stop"},
-                   {"step", trainer.steps_done()},
-                   {"why", interrupted ? "interrupted" : "finished"},
-                   {"seconds", outcome_.seconds},
-                   {"skipped", outcome_.skipped},
-                   {"redrawn", outcome_.redrawn},
-                   {"peak_bytes", peak_process_bytes()}});
+        if (last_saved_ != trainer.steps_done()) {
+            log_holdout(log, progress);
+            save(log, progress);
+        }
+        finish(start, progress);
+        const bool interrupted = StopSignal::received();
+        log_stop(log, interrupted ? "interrupted" : "finished");
+        require_saved(log, "");
         require(!interrupted, ErrorKind::interrupted, "[pretrain] interrupted after ", trainer.steps_done(), " of ",
-                config_.steps, " steps; the weights so far are in ", folder_, "/model.safetensors");
+                config_.steps, " steps; ", folder_, " holds them, --resume goes on");
         return std::move(outcome_);
     }
 
 private:
+    DataFacts facts_of_data() const {
+        const Grid grid = patches_.grid();
+        return {patches_.spatial_dims(),
+                patches_.channels(),
+                {grid.d, grid.h, grid.w},
+                static_cast<std::int64_t>(split_.training.size())};
+    }
+
+    // Loads the newest whole checkpoint, if there is one, after all that must be equal has been compared.
+    void return_to_checkpoint(Progress& progress) {
+        std::error_code error;
+        if (std::filesystem::exists(folder_, error)) {
+            lock_.emplace(folder_);
+            compare_settings();
+            auto newest = newest_checkpoint(folder_);
+            for (const auto& sentence : newest.damaged) progress.say(sentence);
+            require(newest.checkpoint || newest.damaged.empty(), ErrorKind::data, "[pretrain] --resume: ", folder_,
+                    ": no checkpoint is whole; move ", folder_, "/checkpoints away to begin at step 0");
+            if (newest.checkpoint) return load(*newest.checkpoint, newest.damaged_at, progress);
+        }
+        progress.say(text("[pretrain] --resume: ", folder_, " holds no checkpoint; the run begins at step 0"));
+    }
+
+    void compare_settings() const {
+        std::error_code error;
+        const auto path = folder_ + "/config.toml";
+        if (std::filesystem::exists(path, error)) {
+            TrainConfig of_run = config_of_run(folder_);
+            complete_config(of_run, facts_of_data());
+            std::string list;
+            for (const auto& difference : config_differences(config_, of_run))
+                list += (list.empty() ? "" : "; ") + difference;
+            require(list.empty(), ErrorKind::configuration, "[pretrain] --resume: ", path,
+                    ": the settings differ: ", list, "; leave them out to take the run's, or start a run in another",
+                    " --out");
+        } else {
+            require(list_checkpoints(folder_).empty(), ErrorKind::data, "[pretrain] --resume: ", path,
+                    ": is missing beside checkpoints; put it back, or start a run in another --out");
+        }
+        compare_data(recorded_fact(folder_, "data_hash"), folder_ + "/manifest.json");
+    }
+
+    void compare_data(const std::string& hash, const std::string& source) const {
+        std::string files;
+        for (const auto& file : config_.data) files += (files.empty() ? "" : ", ") + file;
+        require(hash.empty() || hash == data_hash_, ErrorKind::configuration, "[pretrain] --resume: the data of ",
+                files, " are not those of the run: their SHA-256 is ", data_hash_, ", ", source, " has ", hash,
+                "; name the run's own patch files, in the same order, with --data");
+    }
+
+    void load(const Checkpoint& checkpoint, const std::vector<CheckpointPlace>& damaged, Progress& progress) {
+        const auto& source = checkpoint.place.folder;
+        compare_data(checkpoint.manifest.value("data_hash", ""), source + "/manifest.json");
+        position_ = restore_training(*trainer_, checkpoint.model, checkpoint.state, source);
+        require(position_.steps == checkpoint.place.step, ErrorKind::data, "[pretrain] --resume: ", source,
+                ": holds step ", position_.steps, "; give the folder its name back");
+        require(position_.steps <= config_.steps, ErrorKind::configuration, "[pretrain] --resume: --steps ",
+                config_.steps, ": the run has ", position_.steps, " steps already; ask for more or leave it out");
+        const auto kernels = kernel_summary(config_);
+        require(position_.kernels == kernels || resume_.allow_other_kernels, ErrorKind::configuration,
+                "[pretrain] --resume: ", source, ": the run computed with the kernels '", position_.kernels,
+                "', this process would take '", kernels,
+                "', and the bits would differ from here on; give the same --kernel on the same type of machine, or",
+                " accept it with --allow-other-kernels");
+        for (const auto& place : damaged) set_aside(place);
+        last_saved_ = position_.steps;
+        outcome_.skipped = position_.skipped;
+        outcome_.redrawn = position_.redrawn;
+        resumed_build_ = checkpoint.manifest.value("build", "");
+        if (resumed_build_ != build_description())
+            progress.say(text("[pretrain] --resume: ", source, " was written by another build (", resumed_build_,
+                              "); the bits may differ from here on"));
+        // A process that was killed between the checkpoint and this file left the weights of an earlier step.
+        const auto path = folder_ + "/model.safetensors";
+        std::error_code error;
+        const auto& wanted = checkpoint.manifest["files"]["model.safetensors"]["sha256"];
+        if (!std::filesystem::exists(path, error) || wanted != sha256_of_file(path)) {
+            write_safetensors(path, checkpoint.model.tensors, checkpoint.model.metadata);
+            progress.say(text(path, ": put to the weights of step ", position_.steps));
+        }
+        if (position_.steps < config_.steps) progress.say(text("[pretrain] --resume: goes on from ", source));
+    }
+
+    // A finished run whose files are all there: nothing is left to do.
+    bool is_complete(Progress& progress) {
+        if (last_saved_ < config_.steps) return false;
+        const auto history = read_log(folder_ + "/log.jsonl", config_.steps);
+        std::error_code error;
+        if (!history.finished || history.dropped_events > 0 ||
+            !std::filesystem::exists(folder_ + "/report.html", error))
+            return false;
+        take_history(history);
+        outcome_.steps = config_.steps;
+        outcome_.seconds = history.seconds;
+        settle_means();
+        progress.say(text("[pretrain] --resume: ", folder_, " is finished: ", config_.steps,
+                          " steps, its last checkpoint and weights are whole"));
+        return true;
+    }
+
+    void open_folder() {
+        create_folder(folder_);
+        if (!lock_) lock_.emplace(folder_);
+        remove_leftovers(folder_);
+        require_room(folder_, checkpoint_bytes(contents()), "[pretrain] a checkpoint");
+        write_if_changed(folder_ + "/config.toml", config_toml(config_));
+        write_if_changed(folder_ + "/manifest.json", manifest().dump(2) + "\n");
+        if (!resume_.resume) return;
+        const auto path = folder_ + "/log.jsonl";
+        const auto history = read_log(path, position_.steps);
+        cut_log(path, history);
+        seconds_before_ = history.seconds;
+        log_begun_ = history.bytes > 0;
+        dropped_events_ = history.dropped_events;
+        take_history(history);
+    }
+
+    void take_history(const LogHistory& history) {
+        outcome_.report.steps = history.steps;
+        outcome_.report.heldout = history.heldout;
+    }
+
+    CheckpointContents contents() {
+        position_.kernels = kernel_summary(config_);
+        position_.redrawn = outcome_.redrawn;
+        return checkpoint_contents(*trainer_, position_, metadata_,
+                                   {{"program", "cover " + version()},
+                                    {"build", build_description()},
+                                    {"data_hash", data_hash_},
+                                    {"device", name_of(config_.device)},
+                                    {"precision", name_of(config_.precision)},
+                                    {"kernels", position_.kernels}});
+    }
+
+    void log_start(Log& log) {
+        if (!log_begun_)
+            log.write({{"event", "start"},
+                       {"program", "cover " + version()},
+                       {"steps", config_.steps},
+                       {"batch", config_.batch},
+                       {"samples", split_.training.size()},
+                       {"heldout", split_.heldout.size()},
+                       {"data_hash", data_hash_},
+                       {"beyond_reach", reach_.beyond},
+                       {"device", name_of(config_.device)},
+                       {"precision", name_of(config_.precision)},
+                       {"kernels", kernel_summary(config_)},
+                       {"threads", config_.threads}});
+        if (resume_.resume)
+            log.write({{"event", "resume"},
+                       {"step", position_.steps},
+                       {"steps", config_.steps},
+                       {"dropped_events", dropped_events_},
+                       {"program", "cover " + version()},
+                       {"kernels", kernel_summary(config_)},
+                       {"threads", config_.threads}});
+        log.require_written();
+    }
+
+    void log_stop(Log& log, const std::string& why) {
+        log.write({{"event", "stop"},
+                   {"step", trainer_->steps_done()},
+                   {"why", why},
+                   {"saved", last_saved_ == trainer_->steps_done()},
+                   {"seconds", outcome_.seconds},
+                   {"skipped", outcome_.skipped},
+                   {"redrawn", outcome_.redrawn},
+                   {"peak_bytes", peak_process_bytes()}});
+    }
+
+    // The end of a run. `why`: the sentence that it ends with; empty where it went well.
+    void require_saved(Log& log, const std::string& why) {
+        const std::string before = why.empty() ? "" : why + "\n";
+        const auto places = list_checkpoints(folder_);
+        require(last_saved_ == trainer_->steps_done(), ErrorKind::io, before, "[pretrain] ", folder_,
+                ": the run ends at step ", trainer_->steps_done(), " without its last checkpoint on the disk (",
+                save_trouble_, "); ",
+                places.empty() ? std::string("there is none before it") : places.back().folder + " stands",
+                "; make room, then go on with --resume");
+        require(report_trouble_.empty(), ErrorKind::io, before, "[pretrain] ", folder_,
+                ": weights and checkpoint are saved, but the report is not: ", report_trouble_);
+        log.require_written();
+    }
+
     void initialise_from_file(Model& model) {
         const auto file = read_safetensors(config_.init);
         model.load(file.tensors, config_.init, is_backbone_only(file));
     }
 
-    ordered_json manifest(const std::string& data_hash) const {
+    ordered_json manifest() const {
         return {{"program", "cover " + version()},
                 {"build", build_description()},
-                {"data_hash", data_hash},
+                {"data_hash", data_hash_},
                 {"device", name_of(config_.device)},
                 {"processor", processor_name()},
                 {"precision", name_of(config_.precision)},
@@ -255,6 +363,7 @@ private:
         for (const auto& sample : batch.samples)
             keys.push_back({sample.epoch, static_cast<std::uint32_t>(sample.index)});
         const StepRecord record = trainer_->step(batch.images, keys);
+        position_.next_batch = batch.step + 1;
         const std::int64_t number = trainer_->steps_done();
         const double seconds = record.seconds + batch.waited;
         if (record.redrawn > 0) {
@@ -280,31 +389,73 @@ private:
                 {number, record.result.loss_vec, record.result.loss_con, record.loss_vec_ratio()});
             progress.update(number, record.result.loss, record.loss_vec_ratio(), seconds);
         }
-        if (number % config_.checkpoint_every == 0) save(log, progress);
+        if (number % config_.checkpoint_every == 0) {
+            log_holdout(log, progress);
+            save(log, progress);
+        }
+        if (log.trouble() != log_trouble_) {
+            log_trouble_ = log.trouble();
+            progress.say(
+                log_trouble_.empty()
+                    ? text(folder_, "/log.jsonl: is written again")
+                    : text(folder_, "/log.jsonl: cannot be written, its lines wait in memory: ", log_trouble_));
+        }
     }
 
-    void save(Log& log, Progress& progress) {
-        last_saved_ = trainer_->steps_done();
-        write_safetensors(folder_ + "/model.safetensors", trainer_->model().to_file(), metadata_);
+    // Held-out losses, before the checkpoint of the same step: a run that is resumed from it has their line already.
+    void log_holdout(Log& log, Progress& progress) {
         if (split_.heldout.empty()) return;
+        const std::int64_t number = trainer_->steps_done();
         const StepResult losses = heldout_losses(trainer_->model(), config_, patches_, split_.heldout, *stream_);
         const double ratio = losses.loss_vec / losses.loss_vec_zero;
         log.write({{"event", "holdout"},
-                   {"step", last_saved_},
+                   {"step", number},
                    {"loss", losses.loss},
                    {"loss_vec", losses.loss_vec},
                    {"loss_con", losses.loss_con},
                    {"loss_vec_ratio", ratio}});
-        outcome_.report.heldout.push_back({last_saved_, ratio});
-        progress.say(fmt::format("step {}: held-out loss {:.4g}, ratio {:.3f}", last_saved_, losses.loss, ratio));
+        outcome_.report.heldout.push_back({number, ratio});
+        progress.say(fmt::format("step {}: held-out loss {:.4g}, ratio {:.3f}", number, losses.loss, ratio));
     }
 
-    void finish(std::chrono::steady_clock::time_point start, std::int64_t steps) {
+    // A save that fails does not end the run: the next one may find room again.
+    void save(Log& log, Progress& progress) {
+        const std::int64_t number = trainer_->steps_done();
+        const auto begin = std::chrono::steady_clock::now();
+        try {
+            log.flush();  // the log of a checkpoint's steps is never behind it
+            save_checkpoint(folder_, contents());
+            last_saved_ = number;
+        } catch (const Error& error) {
+            if (error.kind() != ErrorKind::io) throw;
+            save_trouble_ = error.what();
+            progress.say(
+                text("step ", number, ": the checkpoint could not be written, the run goes on: ", error.what()));
+            log.write({{"event", "checkpoint_failed"}, {"step", number}, {"why", error.what()}});
+            return;
+        }
+        log.write({{"event", "checkpoint"},
+                   {"step", number},
+                   {"seconds", std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count()}});
+        try {
+            prune_checkpoints(folder_, config_.keep);
+        } catch (const Error& error) {
+            progress.say(error.what());
+        }
+    }
+
+    void settle_means() {
+        outcome_.loss_vec_ratio = mean_of_last(outcome_.report.steps, &StepPoint::loss_vec_ratio);
+        outcome_.loss_con = mean_of_last(outcome_.report.steps, &StepPoint::loss_con);
+    }
+
+    void finish(std::chrono::steady_clock::time_point start, Progress& progress) {
+        const std::int64_t steps = trainer_->steps_done();
         outcome_.steps = steps;
-        outcome_.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+        outcome_.seconds =
+            seconds_before_ + std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+        settle_means();
         auto& report = outcome_.report;
-        outcome_.loss_vec_ratio = mean_of_last(report.steps, &StepPoint::loss_vec_ratio);
-        outcome_.loss_con = mean_of_last(report.steps, &StepPoint::loss_con);
         report.title = "COVER pretraining: " + std::filesystem::path(folder_).filename().string();
         report.summary = fmt::format(
             "{} steps of {} images, patch {}. Over the last 25 steps the predicted displacement misses the true one by "
@@ -326,7 +477,13 @@ private:
         };
         report.config = config_toml(config_);
         report.pairs = pictures();
-        write_report(folder_, report);
+        try {
+            write_report(folder_, report);
+        } catch (const Error& error) {
+            if (error.kind() != ErrorKind::io) throw;
+            report_trouble_ = error.what();
+            progress.say(report_trouble_);
+        }
     }
 
     std::vector<ViewPair> pictures() const {
@@ -345,22 +502,37 @@ private:
     TrainConfig& config_;
     std::string folder_;
     std::vector<std::string> picture_data_;
+    ResumeOptions resume_;
     PatchFile patches_;
     Split split_;
+    std::optional<FolderLock> lock_;
+    std::string data_hash_;
+    RunPosition position_;
     Metadata metadata_;
     ReachStatistics reach_;
     Trainer* trainer_ = nullptr;
     Stream* stream_ = nullptr;
     std::int64_t last_saved_ = -1;
+    double seconds_before_ = 0;
+    bool log_begun_ = false;
+    std::int64_t dropped_events_ = 0;
+    std::string resumed_build_, save_trouble_, report_trouble_, log_trouble_;
     TrainingOutcome outcome_;
 };
 
 }  // namespace
 
-TrainingOutcome train(TrainConfig config, const std::string& folder, const std::vector<std::string>& picture_data) {
+TrainingOutcome train(TrainConfig config, const std::string& folder, const std::vector<std::string>& picture_data,
+                      const ResumeOptions& resume) {
     check_config(config);
-    refuse_used_folder(folder);
-    return Run(config, folder, picture_data).go();
+    if (!resume.resume) refuse_used_folder(folder);
+    return Run(config, folder, picture_data, resume).go();
+}
+
+TrainConfig config_of_run(const std::string& folder) {
+    ConfigSources sources;
+    sources.run = folder + "/config.toml";
+    return resolve_config(sources);
 }
 
 void write_report(const std::string& folder, const RunReport& report) {

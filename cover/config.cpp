@@ -131,6 +131,7 @@ void check_config(const TrainConfig& c) {
     check_between("threads", c.threads, 0, 4096);
     check_between("loader_threads", c.loader_threads, 0, 256);
     check_at_least("checkpoint_every", static_cast<double>(c.checkpoint_every), 1);
+    check_between("keep", c.keep, 1, 1'000'000);
     kernel_selection(c);
 }
 

@@ -92,6 +92,7 @@ struct TrainConfig {
     int loader_threads = 2;
     std::vector<std::string> kernel;  // "conv:ROW", each named once
     std::int64_t checkpoint_every = 500;
+    int keep = 3;  // checkpoints that stay
 };
 
 // What complete_config needs to know of the data.

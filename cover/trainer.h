@@ -38,6 +38,11 @@ public:
     // Batches seen so far, skipped ones included: the next record's number.
     std::int64_t steps_done() const { return steps_done_; }
     std::int64_t steps_skipped() const { return steps_skipped_; }
+    // For restore_training() (checkpoint.h), which puts weights and moments back as well.
+    void set_position(std::int64_t steps_done, std::int64_t steps_skipped) {
+        steps_done_ = steps_done;
+        steps_skipped_ = steps_skipped;
+    }
 
 private:
     TrainConfig config_;

@@ -235,6 +235,32 @@ const char* format_name(DType dtype) {
     return "?";
 }
 
+// Length and text of a header: all that stands before the first tensor byte.
+std::string header_of(const std::string& path, const std::vector<NamedTensor>& tensors, const Metadata& metadata) {
+    std::string header = "{";
+    std::set<std::string> names{"__metadata__"};
+    try {
+        if (!metadata.empty()) header += "\"__metadata__\":" + json(metadata).dump();
+        std::uint64_t at = 0;
+        for (const auto& [name, tensor] : tensors) {
+            require(tensor.defined(), ErrorKind::internal, "[safetensors] tensor '", name, "' is undefined");
+            require(names.insert(name).second, ErrorKind::internal, "[safetensors] the name '", name, "' is taken");
+            json shape = json::array();
+            for (int axis = 0; axis < tensor.shape().rank(); ++axis) shape.push_back(tensor.shape()[axis]);
+            if (header.size() > 1) header += ',';
+            header += text(json(name).dump(), ":{\"dtype\":\"", format_name(tensor.dtype()),
+                           "\",\"shape\":", shape.dump(), ",\"data_offsets\":[", at, ",", at + tensor.bytes(), "]}");
+            at += tensor.bytes();
+        }
+    } catch (const json::exception&) {
+        fail(ErrorKind::internal, text("[safetensors] ", path, ": a name or metadata string is no UTF-8"));
+    }
+    header += '}';
+    header.resize((header.size() + 7) / 8 * 8, ' ');
+    const std::uint64_t header_bytes = header.size();
+    return std::string(reinterpret_cast<const char*>(&header_bytes), sizeof header_bytes) + header;
+}
+
 }  // namespace
 
 const Tensor* TensorFile::find(const std::string& name) const {
@@ -272,34 +298,26 @@ TensorFile read_safetensors(const std::string& path) {
     return result;
 }
 
-void write_safetensors(const std::string& path, const std::vector<NamedTensor>& tensors, const Metadata& metadata) {
-    std::string header = "{";
-    std::set<std::string> names{"__metadata__"};
-    try {
-        if (!metadata.empty()) header += "\"__metadata__\":" + json(metadata).dump();
-        std::uint64_t at = 0;
-        for (const auto& [name, tensor] : tensors) {
-            require(tensor.defined(), ErrorKind::internal, "[safetensors] tensor '", name, "' is undefined");
-            require(names.insert(name).second, ErrorKind::internal, "[safetensors] the name '", name, "' is taken");
-            json shape = json::array();
-            for (int axis = 0; axis < tensor.shape().rank(); ++axis) shape.push_back(tensor.shape()[axis]);
-            if (header.size() > 1) header += ',';
-            header += text(json(name).dump(), ":{\"dtype\":\"", format_name(tensor.dtype()),
-                           "\",\"shape\":", shape.dump(), ",\"data_offsets\":[", at, ",", at + tensor.bytes(), "]}");
-            at += tensor.bytes();
-        }
-    } catch (const json::exception&) {
-        fail(ErrorKind::internal, text("[safetensors] ", path, ": a name or metadata string is no UTF-8"));
-    }
-    header += '}';
-    header.resize((header.size() + 7) / 8 * 8, ' ');
-
-    AtomicFile file(path);
-    const std::uint64_t header_bytes = header.size();
-    file.write(&header_bytes, sizeof header_bytes);
+void write_safetensors(FileWriter& file, const std::string& path, const std::vector<NamedTensor>& tensors,
+                       const Metadata& metadata) {
+    const std::string header = header_of(path, tensors, metadata);
+    std::uint64_t bytes = header.size();
+    for (const auto& t : tensors) bytes += t.tensor.bytes();
+    file.reserve(bytes);
     file.write(header);
     for (const auto& t : tensors) file.write(t.tensor.view().data, t.tensor.bytes());
+}
+
+void write_safetensors(const std::string& path, const std::vector<NamedTensor>& tensors, const Metadata& metadata) {
+    AtomicFile file(path);
+    write_safetensors(file.writer(), path, tensors, metadata);
     file.commit();
+}
+
+std::uint64_t safetensors_bytes(const std::vector<NamedTensor>& tensors, const Metadata& metadata) {
+    std::uint64_t bytes = header_of("", tensors, metadata).size();
+    for (const auto& t : tensors) bytes += t.tensor.bytes();
+    return bytes;
 }
 
 }  // namespace cover

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "core/file.h"
 #include "core/tensor.h"
 
 namespace cover {
@@ -52,5 +53,10 @@ TensorFile read_safetensors(const std::string& path);
 // sorted by key, header padded with spaces to a multiple of 8. Throws Error(internal) on a name used twice, Error(io)
 // when writing fails.
 void write_safetensors(const std::string& path, const std::vector<NamedTensor>& tensors, const Metadata& metadata);
+// The same bytes into a file that the caller closes; `path` is what messages name. Asks for the room first.
+void write_safetensors(FileWriter& file, const std::string& path, const std::vector<NamedTensor>& tensors,
+                       const Metadata& metadata);
+// How many bytes that file has.
+std::uint64_t safetensors_bytes(const std::vector<NamedTensor>& tensors, const Metadata& metadata);
 
 }  // namespace cover

@@ -73,7 +73,8 @@ TEST_CASE("program: exit codes and where words go") {
     CHECK(cover_with(folder, "").code == 2);
     CHECK(cover_with(folder, "verify gold").err.find("`cover verify --help`") != std::string::npos);
     CHECK(cover_with(folder, "finetune --out x").code == 2);
-    CHECK(cover_with(folder, "pretrain --data none.h5 --out %d/run --resume").code == 2);
+    CHECK(cover_with(folder, "pretrain --data none.h5 --out %d/run --allow-other-kernels").code == 2);
+    CHECK(cover_with(folder, "pretrain --out %d/run --resume").code == 2);  // no run there, and no --data
 
     CHECK(cover_with(folder, "pretrain --data none.h5 --out %d/run --set bacth=2").code == 3);
     CHECK(cover_with(folder, "pretrain --data %d/none.h5 --out %d/run").code == 4);
