@@ -13,6 +13,7 @@ int run(const PretrainOptions&);
 int run(const EvaluateOptions&);
 int run(const ExportOptions&);
 int run(const VerifyGoldenOptions&);
+int run(const VerifyRunsOptions&);
 int run(const BenchStepOptions&);
 int run(const BenchOpsOptions&);
 int run(const InfoOptions&);

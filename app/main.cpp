@@ -32,6 +32,8 @@ int main(int argc, char** argv) {
     if (const int code = cover::run_child_if_asked(argc, argv); code >= 0) return code;
     // A closed pipe is an error of the write that meets it, not a silent death in the middle of a run.
     std::signal(SIGPIPE, SIG_IGN);
+    // So is a file that may not grow any further (ulimit -f): EFBIG instead of a signal.
+    std::signal(SIGXFSZ, SIG_IGN);
     try {
         const auto command = cover::app::parse_command_line(argc, argv);
         return flushed(std::visit([](const auto& options) { return cover::app::run(options); }, command));

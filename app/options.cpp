@@ -215,6 +215,19 @@ void add_verify(Parsers& parsers, CLI::App& verify, VerifyGoldenOptions& o) {
     };
 }
 
+void add_verify_runs(Parsers& parsers, CLI::App& verify, VerifyRunsOptions& o, std::vector<std::string>& runs) {
+    auto& p = add(parsers, verify, "runs", "first step and first tensor in which two runs differ",
+                  "  cover verify runs run again\n  cover verify runs run again --json\n");
+    p.app->add_option("RUN", runs, "two run folders")->type_name("");
+    p.app->add_flag("--json", o.json, "print one JSON object");
+    p.result = [&p, &o, &runs] {
+        p.require_value(runs.size() == 2, "a run folder (two are compared)");
+        o.a = runs[0];
+        o.b = runs[1];
+        return Command(o);
+    };
+}
+
 void add_bench(Parsers& parsers, CLI::App& bench, BenchStepOptions& step, BenchOpsOptions& ops) {
     auto& s = add(parsers, bench, "step", "time a training step on random images",
                   "  cover bench step --dims 2 --patch 128 --batch 4 --threads 2\n"
@@ -261,8 +274,6 @@ void check_command(const CLI::App& app, const std::string& where, const char* wo
     if (where.empty())
         if (const auto later = later_commands.find(word); later != later_commands.end())
             usage(text("[cover] '", word, "': this version does not have ", later->second, " yet"));
-    if (where == "verify " && std::string(word) == "runs")
-        usage("[cover] 'verify runs': this version does not compare two runs yet");
     usage(text("[cover] there is no command '", where, word, "'", nearest_hint(word, names), "; `cover ", where,
                "--help` lists them"));
 }
@@ -286,6 +297,8 @@ Command parse_command_line(int argc, const char* const* argv) {
     EvaluateOptions evaluate;
     ExportOptions export_weights;
     VerifyGoldenOptions golden;
+    VerifyRunsOptions runs;
+    std::vector<std::string> run_folders;
     BenchStepOptions step;
     BenchOpsOptions ops;
     InfoOptions info;
@@ -296,6 +309,7 @@ Command parse_command_line(int argc, const char* const* argv) {
     add_export(parsers, root, export_weights);
     auto* verify = root.add_subcommand("verify", "check this program's numbers");
     add_verify(parsers, *verify, golden);
+    add_verify_runs(parsers, *verify, runs, run_folders);
     auto* bench = root.add_subcommand("bench", "time a training step, or every kernel");
     add_bench(parsers, *bench, step, ops);
     add_info(parsers, root, info);

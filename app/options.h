@@ -59,6 +59,11 @@ struct VerifyGoldenOptions {
     bool json = false;
 };
 
+struct VerifyRunsOptions {
+    std::string a, b;  // run folders
+    bool json = false;
+};
+
 struct BenchStepOptions {
     ConfigSources config;  // shapes, network and machine
     int steps = 5;
@@ -78,7 +83,7 @@ struct InfoOptions {
 };
 
 using Command = std::variant<TextOptions, DemoOptions, PrepareOptions, PretrainOptions, EvaluateOptions, ExportOptions,
-                             VerifyGoldenOptions, BenchStepOptions, BenchOpsOptions, InfoOptions>;
+                             VerifyGoldenOptions, VerifyRunsOptions, BenchStepOptions, BenchOpsOptions, InfoOptions>;
 
 // Throws Error(usage) on an unknown command or option (naming the nearest), a missing one, or a value that cannot be
 // read.

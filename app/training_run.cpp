@@ -307,6 +307,7 @@ private:
                    {"skipped", outcome_.skipped},
                    {"redrawn", outcome_.redrawn},
                    {"peak_bytes", peak_process_bytes()}});
+        log.flush();
     }
 
     // The end of a run. `why`: the sentence that it ends with; empty where it went well.

@@ -102,8 +102,9 @@ void create_folder(const std::string& path) {
         const auto bare = std::filesystem::path(path).has_filename() ? path : path.substr(0, path.size() - 1);
         const auto parent = folder_of(bare);
         if (parent != path && !bare.empty()) create_folder(parent);
-        std::filesystem::create_directory(path, error);
-        require(!error, ErrorKind::io, "[file] ", path, ": the folder cannot be created: ", error.message());
+        const int made = uninterrupted([&] { return ::mkdir(path.c_str(), 0777); });
+        require(made == 0 || errno == EEXIST, ErrorKind::io, "[file] ", path,
+                ": the folder cannot be created: ", reason(errno));
         flush_folder(parent);
     }
     require(std::filesystem::is_directory(path, error), ErrorKind::io, "[file] ", path,

@@ -5,16 +5,34 @@
 #include <cstdlib>
 
 #include "core/file.h"
+#include "data/h5_write.h"
 #include "nn/init.h"
 
 namespace cover::test {
 
-Outcome run_program(const TemporaryFolder& folder, std::string arguments) {
-    for (auto at = arguments.find("%d"); at != std::string::npos; at = arguments.find("%d", at))
-        arguments.replace(at, 2, folder.path());
+Outcome run_program(const TemporaryFolder& folder, const std::string& arguments, const std::string& environment) {
+    std::string words = environment + " " COVER_PROGRAM " " + arguments;
+    for (auto at = words.find("%d"); at != std::string::npos; at = words.find("%d", at))
+        words.replace(at, 2, folder.path());
     const auto out = folder.path() + "/.out", err = folder.path() + "/.err";
-    const int status = std::system((COVER_PROGRAM " " + arguments + " >" + out + " 2>" + err + " </dev/null").c_str());
-    return {WIFEXITED(status) ? WEXITSTATUS(status) : 128, read_file(out), read_file(err)};
+    const int status = std::system((words + " >" + out + " 2>" + err + " </dev/null").c_str());
+    return {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), read_file(out), read_file(err)};
+}
+
+void write_small_patches(const std::string& path, std::int64_t side) {
+    constexpr std::int64_t samples = 8;
+    std::vector<unsigned char> pixels;
+    for (std::int64_t s = 0; s < samples; ++s) {
+        const Tensor noise = random_tensor({side / 8, side / 8}, DType::float32, static_cast<std::uint32_t>(s), 0, 1);
+        for (std::int64_t y = 0; y < side; ++y)
+            for (std::int64_t x = 0; x < side; ++x)
+                pixels.push_back(
+                    static_cast<unsigned char>(255 * (0.7 * noise.data<float>()[y / 8 * (side / 8) + x / 8] +
+                                                      0.3 * static_cast<double>(x) / static_cast<double>(side))));
+    }
+    H5Writer writer(path);
+    writer.dataset("/images", H5Store::uint8, {samples, 1, side, side}, pixels.data());
+    writer.commit();
 }
 
 ModelConfig small_network(int spatial_dims) {

@@ -9,12 +9,15 @@
 namespace cover::test {
 
 struct Outcome {
-    int code = -1;  // 128 after a signal
+    int code = -1;  // 128 and its number after a signal
     std::string out, err;
 };
 
-// `arguments` as in a shell; %d stands for the folder.
-Outcome run_program(const TemporaryFolder& folder, std::string arguments);
+// `arguments` as in a shell; %d stands for the folder. `environment`: "NAME=value ..." for the program alone.
+Outcome run_program(const TemporaryFolder& folder, const std::string& arguments, const std::string& environment = "");
+
+// A patch file of eight images of side x side pixels with a gradient and random spots; side is a multiple of 8.
+void write_small_patches(const std::string& path, std::int64_t side);
 
 // A network of drawn weights, no two alike: norms and biases are moved off 1 and 0.
 Model small_model(const ModelConfig& config);
