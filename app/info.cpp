@@ -6,6 +6,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "app/checkpoints.h"
 #include "app/commands.h"
 #include "app/machine.h"
 #include "app/version.h"
@@ -106,6 +107,18 @@ ordered_json about_weights(const std::string& path) {
     return out;
 }
 
+ordered_json about_checkpoint(const std::string& folder) {
+    const auto checkpoint = read_checkpoint({0, folder});
+    ordered_json out{{"kind", "checkpoint"}, {"folder", folder}};
+    for (const auto& [key, value] : checkpoint.manifest.items())
+        if (key != "checkpoint" && key != "files") out[key] = value;
+    out["state"] = ordered_json::object();
+    for (const auto& [key, value] : checkpoint.state.metadata) out["state"][key] = value;
+    out["files"] = checkpoint.manifest["files"];
+    out["whole"] = true;  // or read_checkpoint() would have said what is not
+    return out;
+}
+
 ordered_json about_run(const std::string& folder) {
     std::ifstream log(folder + "/log.jsonl");
     require(log.good(), ErrorKind::data, "[info] ", folder, ": is a folder without log.jsonl, no run of this program");
@@ -121,6 +134,8 @@ ordered_json about_run(const std::string& folder) {
     if (!last_step.is_null()) out["last_step"] = last_step;
     out["ended"] = last.is_object() && last["event"] == "stop" ? last.value("why", "") : "not yet, or was killed";
     std::error_code error;
+    out["checkpoints"] = ordered_json::array();
+    for (const auto& place : list_checkpoints(folder)) out["checkpoints"].push_back(place.step);
     out["weights"] = std::filesystem::exists(folder + "/model.safetensors", error) ? "model.safetensors" : "none yet";
     return out;
 }
@@ -129,6 +144,7 @@ ordered_json about(const std::string& path) {
     if (path.empty()) return about_program();
     std::error_code error;
     require(std::filesystem::exists(path, error), ErrorKind::io, "[info] ", path, ": there is no such file or folder");
+    if (std::filesystem::exists(path + "/state.safetensors", error)) return about_checkpoint(path);
     if (std::filesystem::is_directory(path, error)) return about_run(path);
     return is_hdf5(path) ? about_hdf5(path) : about_weights(path);
 }

@@ -1,6 +1,7 @@
 #include "app/log.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -69,11 +70,17 @@ bool Log::flush() {
     return true;
 }
 
+std::int64_t Log::bytes() const {
+    struct stat status {};
+    if (!waiting_.empty() || ::fstat(file_, &status) != 0) return -1;
+    return status.st_size;
+}
+
 void Log::require_written() const {
     require(waiting_.empty() && trouble_.empty(), ErrorKind::io, "[log] ", path_, ": cannot be written: ", trouble_);
 }
 
-LogHistory read_log(const std::string& path, std::int64_t last_step) {
+LogHistory read_log(const std::string& path, std::int64_t last_step, std::int64_t end) {
     LogHistory history;
     std::ifstream file(path, std::ios::binary);
     std::string line;
@@ -82,7 +89,9 @@ LogHistory read_log(const std::string& path, std::int64_t last_step) {
         const auto event = ordered_json::parse(line, nullptr, false);
         const bool whole = !file.eof() && event.is_object() && event.contains("event") && event["event"].is_string();
         const double step = whole ? number(event, "step") : std::nan("");
-        understood = understood && whole && !(step > static_cast<double>(last_step));
+        const bool within = end >= 0 ? history.bytes + line.size() + 1 <= static_cast<std::uint64_t>(end)
+                                     : !(step > static_cast<double>(last_step));
+        understood = understood && whole && within;
         if (!understood) {
             ++history.dropped_events;
             continue;

@@ -27,6 +27,8 @@ public:
     const std::string& trouble() const { return trouble_; }
     // What was written lies on the disk. False, with trouble() set, when it does not.
     bool flush();
+    // Bytes of the file; -1 while lines wait. What a checkpoint keeps, to cut the log there when a run goes on.
+    std::int64_t bytes() const;
     // Throws Error(io) when lines still wait.
     void require_written() const;
 
@@ -43,12 +45,13 @@ struct LogHistory {
     std::vector<Heldout> heldout;
     double seconds = 0;               // of those steps
     bool finished = false;            // its last event is the stop of a finished run
-    std::uint64_t bytes = 0;          // up to where it was understood and no step lies beyond last_step
+    std::uint64_t bytes = 0;          // of what was read
     std::int64_t dropped_events = 0;  // behind that
 };
 
-// Reads to the first line that is no whole JSON object or tells of a later step. A log that is not there is empty.
-LogHistory read_log(const std::string& path, std::int64_t last_step);
+// Reads up to `end`, where the log stood at a checkpoint of that step; without it, to the first line that tells of a
+// later step. In either case not beyond a line that is no whole JSON object. A log that is not there is empty.
+LogHistory read_log(const std::string& path, std::int64_t last_step, std::int64_t end = -1);
 
 // Cuts the log behind history.bytes: the steps that follow are done again and log the same losses. Throws Error(io).
 void cut_log(const std::string& path, const LogHistory& history);

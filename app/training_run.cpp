@@ -207,6 +207,7 @@ private:
         last_saved_ = position_.steps;
         outcome_.skipped = position_.skipped;
         outcome_.redrawn = position_.redrawn;
+        log_bytes_ = checkpoint.manifest.value("log_bytes", std::int64_t{-1});
         resumed_build_ = checkpoint.manifest.value("build", "");
         if (resumed_build_ != build_description())
             progress.say(text("[pretrain] --resume: ", source, " was written by another build (", resumed_build_,
@@ -248,7 +249,7 @@ private:
         write_if_changed(folder_ + "/manifest.json", manifest().dump(2) + "\n");
         if (!resume_.resume) return;
         const auto path = folder_ + "/log.jsonl";
-        const auto history = read_log(path, position_.steps);
+        const auto history = read_log(path, position_.steps, log_bytes_);
         cut_log(path, history);
         seconds_before_ = history.seconds;
         log_begun_ = history.bytes > 0;
@@ -425,7 +426,9 @@ private:
         const auto begin = std::chrono::steady_clock::now();
         try {
             log.flush();  // the log of a checkpoint's steps is never behind it
-            save_checkpoint(folder_, contents());
+            auto saved = contents();
+            saved.facts["log_bytes"] = log.bytes();
+            save_checkpoint(folder_, saved);
             last_saved_ = number;
         } catch (const Error& error) {
             if (error.kind() != ErrorKind::io) throw;
@@ -516,7 +519,7 @@ private:
     std::int64_t last_saved_ = -1;
     double seconds_before_ = 0;
     bool log_begun_ = false;
-    std::int64_t dropped_events_ = 0;
+    std::int64_t dropped_events_ = 0, log_bytes_ = -1;
     std::string resumed_build_, save_trouble_, report_trouble_, log_trouble_;
     TrainingOutcome outcome_;
 };

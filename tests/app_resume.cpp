@@ -90,6 +90,10 @@ TEST_CASE("resume: a finished run is checked, left as it is, and exits 0") {
     CHECK(contains(again.out, "steps 3\n"));
     CHECK(read_file(path + "/run/log.jsonl") == log);
 
+    const auto info = run_program(folder, "info %d/run/checkpoints/step-0000002 --json");
+    CHECK(info.code == 0);
+    CHECK(nlohmann::json::parse(info.out)["state"]["next_batch"] == "2");
+
     // Weights of another step beside it, as a kill between two files leaves them, are put right.
     write_file(path + "/run/model.safetensors", read_file(path + "/run/checkpoints/step-0000002/model.safetensors"));
     CHECK(run_program(folder, "pretrain --out %d/run --resume").code == 0);
@@ -207,6 +211,39 @@ TEST_CASE("resume: one process at a time, and room before the first step") {
     contains(small.err, "a checkpoint needs");
     CHECK(!fs::exists(path + "/run/log.jsonl"));
     CHECK(run_program(folder, base).code == 0);
+}
+
+TEST_CASE("resume: interrupted by a signal, a run saves, exits 8 and goes on with the same bits") {
+    const TemporaryFolder folder;
+    const auto path = folder.path();
+    write_small_patches(path + "/data.h5", 24);
+    const auto base = "pretrain --data %d/data.h5 --set checkpoint_every=1000 --patch 16 --batch 3 --degree 0.5 ";
+    const std::string narrow = "--channels 8,8,8,8,8,8,8,8,8 --heads 1,1,1,1,1 ";
+    // The signals are sent once the log shows a step, however slow the machine is.
+    const auto signalled = [&](const std::string& run, const std::string& options, const std::string& signals) {
+        return run_program(folder, text(base, options) + "--out %d/" + run +
+                                       " --steps 1000000 >/dev/null 2>&1 & run=$!; for i in $(seq 600); do "
+                                       "grep -q '\"step\",' %d/" +
+                                       run +
+                                       "/log.jsonl 2>/dev/null && break; sleep 0.1; "
+                                       "done; " +
+                                       signals + "wait $run; code=$?; (exit $code)");
+    };
+    for (const std::string name : {"INT", "TERM"}) {
+        const auto stopped = signalled(name, narrow, "kill -" + name + " $run; ");
+        CHECK(stopped.code == 8);
+        const auto last = events_of(path + "/" + name + "/log.jsonl").back();
+        CHECK(last["event"] == "stop");
+        CHECK(last["why"] == "interrupted");
+        CHECK(last["saved"] == true);
+        const auto steps = last["step"].get<int>() + 3;
+        REQUIRE(run_program(folder, text("pretrain --out %d/", name, " --resume --steps ", steps)).code == 0);
+        REQUIRE(run_program(folder, text(base, narrow, "--out %d/whole-", name, " --steps ", steps)).code == 0);
+        CHECK(run_program(folder, "verify runs %d/" + name + " %d/whole-" + name).code == 0);
+    }
+    // A second signal ends the process at once, also one of the other kind; a wide network is in its save by then.
+    const auto twice = signalled("twice", "", "kill -TERM $run; sleep 0.02; kill -INT $run; ");
+    CHECK(twice.code == 128 + 2);
 }
 
 TEST_CASE("resume: a run that stops by itself leaves its weights and a checkpoint") {
