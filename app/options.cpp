@@ -16,7 +16,6 @@ namespace {
 // Commands and options that the documents promise and a later version brings.
 const std::map<std::string, std::string> later_commands{
     {"finetune", "fine-tuning on a downstream task"},
-    {"apply", "applying a trained network to new images"},
     {"report", "writing a report of an earlier run"},
 };
 
@@ -198,6 +197,39 @@ void add_export(Parsers& parsers, CLI::App& root, ExportOptions& o) {
     };
 }
 
+void add_apply(Parsers& parsers, CLI::App& root, ApplyOptions& o) {
+    auto& p =
+        add(parsers, root, "apply", "a trained network on new images; results on their own grid",
+            "  cover apply --weights run --what rgb xrays/ --out pictures\n"
+            "  cover apply --weights cover.safetensors --what features a.png b.png --out features\n"
+            "  cover apply --weights cover.safetensors --what displacement moving.nii.gz fixed.nii.gz --out d\n\n"
+            "features: the full-resolution map, .npy (H, W, C), or a NIfTI volume per channel. rgb: its first\n"
+            "three principal components over all inputs as colours, PNG or NIfTI. displacement: of each pair\n"
+            "MOVING FIXED, on the grid of FIXED, the vector from each of its points to the same place in MOVING:\n"
+            ".npy (H, W, 2) in pixels (down, right), or a NIfTI vector volume in mm (right, anterior, superior).\n");
+    p.app->add_option("INPUT", o.inputs, "images, volumes, patch files, or folders of them")->type_name("");
+    p.app->add_option("--weights", o.weights, "weights file or run folder")->type_name("W");
+    p.app->add_option("--what", o.what, "what to compute")->type_name("features|rgb|displacement|segmentation");
+    p.app->add_option("--out", o.out, "folder for the results")->type_name("DIR");
+    p.app->add_option("--tile", o.tile, "cut larger images into tiles of these sides (the patch of the training)")
+        ->type_name("S|DxHxW|whole");
+    p.app->add_flag("--overwrite", o.overwrite, "replace results that are there");
+    p.app->add_flag("--json", o.json, "print one JSON object");
+    p.add_keys({"device", "precision", "threads", "kernel"});
+    p.result = [&p, &o] {
+        o.config.options = p.take();
+        p.require_value(!o.weights.empty(), "--weights W");
+        p.require_value(!o.what.empty(), "--what features|rgb|displacement");
+        const std::vector<std::string> kinds{"features", "rgb", "displacement", "segmentation"};
+        if (std::find(kinds.begin(), kinds.end(), o.what) == kinds.end())
+            usage(text("[apply] --what: '", o.what, "' is none of features, rgb, displacement and segmentation",
+                       nearest_hint(o.what, kinds)));
+        p.require_value(!o.inputs.empty(), "an input (image, volume or folder)");
+        p.require_value(!o.out.empty(), "--out DIR");
+        return Command(o);
+    };
+}
+
 void add_verify(Parsers& parsers, CLI::App& verify, VerifyGoldenOptions& o) {
     auto& p = add(parsers, verify, "golden", "run the model of a golden file and compare every number",
                   "  cover verify golden cover2d.h5\n"
@@ -296,6 +328,7 @@ Command parse_command_line(int argc, const char* const* argv) {
     PretrainOptions pretrain;
     EvaluateOptions evaluate;
     ExportOptions export_weights;
+    ApplyOptions apply;
     VerifyGoldenOptions golden;
     VerifyRunsOptions runs;
     std::vector<std::string> run_folders;
@@ -307,6 +340,7 @@ Command parse_command_line(int argc, const char* const* argv) {
     add_pretrain(parsers, root, pretrain);
     add_evaluate(parsers, root, evaluate);
     add_export(parsers, root, export_weights);
+    add_apply(parsers, root, apply);
     auto* verify = root.add_subcommand("verify", "check this program's numbers");
     add_verify(parsers, *verify, golden);
     add_verify_runs(parsers, *verify, runs, run_folders);

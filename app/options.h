@@ -51,6 +51,15 @@ struct ExportOptions {
     std::string part = "all";  // or "backbone"
 };
 
+struct ApplyOptions {
+    std::string weights;
+    std::vector<std::string> inputs;
+    std::string out, what;
+    std::string tile;      // sides; "whole"; empty: the patch of the training run
+    ConfigSources config;  // device, precision, threads, kernel
+    bool overwrite = false, json = false;
+};
+
 struct VerifyGoldenOptions {
     std::vector<std::string> files;
     std::string dump;
@@ -82,8 +91,9 @@ struct InfoOptions {
     bool json = false;
 };
 
-using Command = std::variant<TextOptions, DemoOptions, PrepareOptions, PretrainOptions, EvaluateOptions, ExportOptions,
-                             VerifyGoldenOptions, VerifyRunsOptions, BenchStepOptions, BenchOpsOptions, InfoOptions>;
+using Command =
+    std::variant<TextOptions, DemoOptions, PrepareOptions, PretrainOptions, EvaluateOptions, ExportOptions,
+                 ApplyOptions, VerifyGoldenOptions, VerifyRunsOptions, BenchStepOptions, BenchOpsOptions, InfoOptions>;
 
 // Throws Error(usage) on an unknown command or option (naming the nearest), a missing one, or a value that cannot be
 // read.
