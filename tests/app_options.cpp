@@ -76,7 +76,7 @@ TEST_CASE("options: what is missing or belongs nowhere is a usage error") {
 }
 
 TEST_CASE("options: what a later version brings says so") {
-    for (const auto& words : std::vector<std::vector<const char*>>{{"finetune"}, {"apply"}, {"report"}})
+    for (const auto& words : std::vector<std::vector<const char*>>{{"finetune"}, {"report"}})
         CHECK(contains(refusal(words), "this version"));
     CHECK(std::get<TextOptions>(parse({"--help"})).text.find("finetune") == std::string::npos);
     CHECK(contains(std::get<TextOptions>(parse({"pretrain", "--help"})).text, "--resume"));
@@ -85,6 +85,21 @@ TEST_CASE("options: what a later version brings says so") {
 }
 
 TEST_CASE("options: values reach their command") {
+    const auto apply =
+        std::get<ApplyOptions>(parse({"apply", "a.png", "b.png", "--weights", "w", "--what", "rgb", "--out", "o",
+                                      "--tile", "64x96", "--overwrite", "--threads", "3"}));
+    CHECK(apply.inputs == std::vector<std::string>{"a.png", "b.png"});
+    CHECK(apply.what == "rgb");
+    CHECK(apply.tile == "64x96");
+    CHECK(apply.overwrite);
+    CHECK(!apply.json);
+    CHECK(resolve_config(apply.config).threads == 3);
+    for (const char* missing : {"--weights", "--what", "--out"}) {
+        std::vector<const char*> words{"apply", "a.png"};
+        for (const char* option : {"--weights", "--what", "--out"})
+            if (std::string(option) != missing) words.insert(words.end(), {option, "rgb"});
+        CHECK(contains(refusal(words), missing));
+    }
     const auto pretrain = std::get<PretrainOptions>(
         parse({"pretrain", "--data", "a.h5", "b.h5", "--out", "run", "--patch", "64x96", "--elastic", "--kernel",
                "conv:ref", "--kernel", "warp:ref", "--set", "momentum=0.5", "--lr=1e-3"}));

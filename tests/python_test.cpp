@@ -49,6 +49,10 @@ TEST_CASE("python: the exported cover_unet.py needs torch alone and agrees with 
     run_script("unet_module.py", "--cover '" COVER_PROGRAM "'" + golden_files());
 }
 
+TEST_CASE("python: an .npz becomes a patch file that cover reads") {
+    run_script("npz_to_patches.py", "--cover '" COVER_PROGRAM "'");
+}
+
 TEST_CASE("python: weights travel to PyTorch and back, and mean the same there") {
     run_script("weights_load.py", "run --cover '" COVER_PROGRAM "'");
 }

@@ -124,6 +124,34 @@ def check(checks, cover, path, warp, folder):
     return weights, module, model
 
 
+def check_levels(checks, cover, path, folder):
+    """A pyramid of fewer levels, of which there are no golden numbers: against `cover apply`, which also shows that
+    numpy reads what that writes."""
+    with h5py.File(path) as golden:
+        weights = {}
+        golden["weights"].visititems(
+            lambda name, item: weights.__setitem__(name, item[...]) if isinstance(item, h5py.Dataset) else None)
+        views = [golden[f"input/{n}"][...][:1].astype(np.float32) for n in "MF"]
+        for levels in range(1, 6):
+            write_safetensors(folder / f"{levels}.safetensors", weights, described(golden, "exact", levels))
+    for name, view in zip("MF", views):
+        with h5py.File(folder / f"{name}.h5", "w") as file:
+            file["images"] = view
+    for levels in range(1, 6):
+        file = folder / f"{levels}.safetensors"
+        for what, inputs in (("displacement", "MF"), ("features", "F")):
+            done = subprocess.run([cover, "apply", "--weights", file, "--what", what, "--out", folder / str(levels),
+                                   *(folder / f"{i}.h5" for i in inputs)], capture_output=True, text=True)
+            checks.true(f"cover apply: exit {done.returncode}\n{done.stderr[-2000:]}", done.returncode == 0)
+        subprocess.run([cover, "export", file, "--out", folder / "out.safetensors"], check=True, capture_output=True)
+        model = imported(folder).load(folder / "out.safetensors")
+        with torch.no_grad():
+            flow, _, features = model(*map(torch.from_numpy, views))
+        for name, value in (("M_to_F.displacement", flow), ("F.features", features)):
+            checks.hold(f"{name} with {levels} levels and that of cover apply",
+                        relative(np.load(folder / str(levels) / f"{name}.npy"), value[0].movedim(0, -1)), TOLERANCE)
+
+
 def check_strictness(checks, weights, module, model, folder):
     metadata = module.read_safetensors(folder / "whole.safetensors")[1]
     damaged = folder / "damaged.safetensors"
@@ -156,6 +184,10 @@ def main():
                 folder = pathlib.Path(root) / f"{warp}{number}"
                 folder.mkdir()
                 last = check(checks, arguments.cover, path, warp, folder), folder
+        folder = pathlib.Path(root) / "levels"
+        folder.mkdir()
+        print("pyramids of 1 to 5 levels:")
+        check_levels(checks, arguments.cover, next(p for p in arguments.golden if "2d" in p), folder)
         check_strictness(checks, *last[0], last[1])
     print("all as it should be" if checks.failed == 0 else f"{checks.failed} FAILED")
     return 1 if checks.failed else 0
