@@ -144,6 +144,15 @@ void save_checkpoint(const std::string& run, const CheckpointContents& contents)
     write_safetensors(run + "/model.safetensors", contents.model, contents.model_metadata);
 }
 
+bool put_weights_right(const std::string& run, const Checkpoint& checkpoint) {
+    const auto path = run + "/model.safetensors";
+    std::error_code error;
+    const auto& wanted = checkpoint.manifest["files"]["model.safetensors"]["sha256"];
+    if (fs::exists(path, error) && wanted == sha256_of_file(path)) return false;
+    write_safetensors(path, checkpoint.model.tensors, checkpoint.model.metadata);
+    return true;
+}
+
 void prune_checkpoints(const std::string& run, int keep) {
     const auto places = list_checkpoints(run);
     for (std::size_t i = 0; i + static_cast<std::size_t>(keep) < places.size(); ++i) remove_folder(places[i].folder);

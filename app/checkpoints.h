@@ -63,6 +63,10 @@ std::uint64_t checkpoint_bytes(const CheckpointContents& contents);
 // whole one, and the older ones are as they were.
 void save_checkpoint(const std::string& run, const CheckpointContents& contents);
 
+// Makes RUN/model.safetensors the weights of the checkpoint where it is not: a process that was killed between the two
+// left those of an earlier step. True when it was not. Throws Error(io).
+bool put_weights_right(const std::string& run, const Checkpoint& checkpoint);
+
 // Removes all but the newest `keep`. Throws Error(io).
 void prune_checkpoints(const std::string& run, int keep);
 

@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 #include <system_error>
 
+#include "app/checkpoints.h"
 #include "app/config.h"
 #include "core/check.h"
 #include "core/file.h"
@@ -51,6 +52,37 @@ std::vector<std::string> config_differences(const TrainConfig& now, const TrainC
                                    ", the run has ", theirs.empty() ? "unset" : theirs));
     }
     return differences;
+}
+
+TrainConfig config_of_run(const std::string& folder) {
+    ConfigSources sources;
+    sources.run = folder + "/config.toml";
+    return resolve_config(sources);
+}
+
+void require_same_settings(const std::string& folder, const TrainConfig& config, const DataFacts& data) {
+    std::error_code error;
+    const auto path = folder + "/config.toml";
+    if (!std::filesystem::exists(path, error)) {
+        require(list_checkpoints(folder).empty(), ErrorKind::data, "[pretrain] --resume: ", path,
+                ": is missing beside checkpoints; put it back, or start a run in another --out");
+        return;
+    }
+    TrainConfig of_run = config_of_run(folder);
+    complete_config(of_run, data);
+    std::string list;
+    for (const auto& difference : config_differences(config, of_run)) list += (list.empty() ? "" : "; ") + difference;
+    require(list.empty(), ErrorKind::configuration, "[pretrain] --resume: ", path, ": the settings differ: ", list,
+            "; leave them out to take the run's, or start a run in another --out");
+}
+
+void require_same_data(const std::string& of_run, const std::string& source, const TrainConfig& config,
+                       const std::string& hash) {
+    std::string files;
+    for (const auto& file : config.data) files += (files.empty() ? "" : ", ") + file;
+    require(of_run.empty() || of_run == hash, ErrorKind::configuration, "[pretrain] --resume: the data of ", files,
+            " are not those of the run: their SHA-256 is ", hash, ", ", source, " has ", of_run,
+            "; name the run's own patch files, in the same order, with --data");
 }
 
 std::string recorded_fact(const std::string& folder, const std::string& key) {

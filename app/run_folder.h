@@ -29,6 +29,16 @@ private:
 // kernels, which have a check of their own.
 std::vector<std::string> config_differences(const TrainConfig& now, const TrainConfig& of_run);
 
+// Settings of the run that stands in `folder`, as its config.toml has them. Throws as resolve_config() does.
+TrainConfig config_of_run(const std::string& folder);
+
+// What a run must share with the process that goes on with it. `config`: completed. Throw Error(configuration) that
+// names each difference; Error(data) when checkpoints stand there without a config.toml.
+void require_same_settings(const std::string& folder, const TrainConfig& config, const DataFacts& data);
+// `of_run`: the hash that `source` has; empty: it has none. `hash`: of the contents of config.data.
+void require_same_data(const std::string& of_run, const std::string& source, const TrainConfig& config,
+                       const std::string& hash);
+
 // The entry `key` of RUN/manifest.json; empty when there is no such file or entry.
 std::string recorded_fact(const std::string& folder, const std::string& key);
 

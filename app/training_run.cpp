@@ -152,7 +152,8 @@ private:
         std::error_code error;
         if (std::filesystem::exists(folder_, error)) {
             lock_.emplace(folder_);
-            compare_settings();
+            require_same_settings(folder_, config_, facts_of_data());
+            require_same_data(recorded_fact(folder_, "data_hash"), folder_ + "/manifest.json", config_, data_hash_);
             auto newest = newest_checkpoint(folder_);
             for (const auto& sentence : newest.damaged) progress.say(sentence);
             require(newest.checkpoint || newest.damaged.empty(), ErrorKind::data, "[pretrain] --resume: ", folder_,
@@ -162,36 +163,9 @@ private:
         progress.say(text("[pretrain] --resume: ", folder_, " holds no checkpoint; the run begins at step 0"));
     }
 
-    void compare_settings() const {
-        std::error_code error;
-        const auto path = folder_ + "/config.toml";
-        if (std::filesystem::exists(path, error)) {
-            TrainConfig of_run = config_of_run(folder_);
-            complete_config(of_run, facts_of_data());
-            std::string list;
-            for (const auto& difference : config_differences(config_, of_run))
-                list += (list.empty() ? "" : "; ") + difference;
-            require(list.empty(), ErrorKind::configuration, "[pretrain] --resume: ", path,
-                    ": the settings differ: ", list, "; leave them out to take the run's, or start a run in another",
-                    " --out");
-        } else {
-            require(list_checkpoints(folder_).empty(), ErrorKind::data, "[pretrain] --resume: ", path,
-                    ": is missing beside checkpoints; put it back, or start a run in another --out");
-        }
-        compare_data(recorded_fact(folder_, "data_hash"), folder_ + "/manifest.json");
-    }
-
-    void compare_data(const std::string& hash, const std::string& source) const {
-        std::string files;
-        for (const auto& file : config_.data) files += (files.empty() ? "" : ", ") + file;
-        require(hash.empty() || hash == data_hash_, ErrorKind::configuration, "[pretrain] --resume: the data of ",
-                files, " are not those of the run: their SHA-256 is ", data_hash_, ", ", source, " has ", hash,
-                "; name the run's own patch files, in the same order, with --data");
-    }
-
     void load(const Checkpoint& checkpoint, const std::vector<CheckpointPlace>& damaged, Progress& progress) {
         const auto& source = checkpoint.place.folder;
-        compare_data(checkpoint.manifest.value("data_hash", ""), source + "/manifest.json");
+        require_same_data(checkpoint.manifest.value("data_hash", ""), source + "/manifest.json", config_, data_hash_);
         position_ = restore_training(*trainer_, checkpoint.model, checkpoint.state, source);
         require(position_.steps == checkpoint.place.step, ErrorKind::data, "[pretrain] --resume: ", source,
                 ": holds step ", position_.steps, "; give the folder its name back");
@@ -212,14 +186,8 @@ private:
         if (resumed_build_ != build_description())
             progress.say(text("[pretrain] --resume: ", source, " was written by another build (", resumed_build_,
                               "); the bits may differ from here on"));
-        // A process that was killed between the checkpoint and this file left the weights of an earlier step.
-        const auto path = folder_ + "/model.safetensors";
-        std::error_code error;
-        const auto& wanted = checkpoint.manifest["files"]["model.safetensors"]["sha256"];
-        if (!std::filesystem::exists(path, error) || wanted != sha256_of_file(path)) {
-            write_safetensors(path, checkpoint.model.tensors, checkpoint.model.metadata);
-            progress.say(text(path, ": put to the weights of step ", position_.steps));
-        }
+        if (put_weights_right(folder_, checkpoint))
+            progress.say(text(folder_, "/model.safetensors: put to the weights of step ", position_.steps));
         if (position_.steps < config_.steps) progress.say(text("[pretrain] --resume: goes on from ", source));
     }
 
@@ -531,12 +499,6 @@ TrainingOutcome train(TrainConfig config, const std::string& folder, const std::
     check_config(config);
     if (!resume.resume) refuse_used_folder(folder);
     return Run(config, folder, picture_data, resume).go();
-}
-
-TrainConfig config_of_run(const std::string& folder) {
-    ConfigSources sources;
-    sources.run = folder + "/config.toml";
-    return resolve_config(sources);
 }
 
 void write_report(const std::string& folder, const RunReport& report) {

@@ -33,9 +33,6 @@ struct ResumeOptions {
 TrainingOutcome train(TrainConfig config, const std::string& folder, const std::vector<std::string>& picture_data = {},
                       const ResumeOptions& resume = {});
 
-// Settings of the run that stands in `folder`, as its config.toml has them. Throws as resolve_config() does.
-TrainConfig config_of_run(const std::string& folder);
-
 // Rewrites report.html of a run.
 void write_report(const std::string& folder, const RunReport& report);
 
