@@ -29,7 +29,8 @@ double number(const ordered_json& event, const char* key) {
 }  // namespace
 
 Log::Log(const std::string& path) : path_(path) {
-    file_ = ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+    do file_ = ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+    while (file_ < 0 && errno == EINTR);
     require(file_ >= 0, ErrorKind::io, "[log] ", path, ": cannot be written: ", reason(errno));
 }
 

@@ -123,7 +123,8 @@ TEST_CASE("kill: at any system call of a run, and resumed, the same bits") {
                 bench.run_with(text("COVER_FAULT=", how, " COVER_FAULT_AT=", 5 + done % 60), "--resume");
             bench.goes_on(where);
         }
-    MESSAGE(done << " points of " << calls.size() << " calls, half of them by a kill, half by a power cut");
+    MESSAGE(points.size() << " of " << calls.size() << " calls, each with a kill and with a power cut: " << done
+                          << " runs");
 }
 
 TEST_CASE("kill: a disk that fails during a save does not end the run") {
@@ -155,6 +156,7 @@ TEST_CASE("kill: a disk that fails during a save does not end the run") {
         }
     // A file system that cannot flush a folder, or remove a file, is not among the failures of a save.
     CHECK(failed_saves >= static_cast<int>(turn) / 2);
+    MESSAGE(turn << " runs, " << failed_saves << " failed saves");
 }
 
 TEST_CASE("kill: a run that ends without its last checkpoint exits 7, and the previous one loads") {
@@ -180,12 +182,14 @@ TEST_CASE("kill: a run that ends without its last checkpoint exits 7, and the pr
         CHECK(!fs::exists(bench.run_folder() + "/checkpoints/step-0000003"));
         bench.goes_on(where);
     }
+    MESSAGE(turn << " runs");
 }
 
 TEST_CASE("kill: short writes and interrupted calls change nothing") {
     if (cannot_run()) return;
     const Bench bench(2);
     const auto calls = bench.calls("COVER_FAULT_CALLS=write,fsync,rename,mkdir,open,fallocate");
+    int done = 0;
     for (const auto& call : spread(calls, points_wanted(6) > 40 ? 1000 : 6))
         for (const char* how : {"short", "EINTR"}) {
             if (std::string(how) == "short" && call.name != "write") continue;
@@ -196,7 +200,9 @@ TEST_CASE("kill: short writes and interrupted calls change nothing") {
                                     " COVER_FAULT_AT=", call.number));
             CHECK_MESSAGE(run.code == 0, where << ": " << run.err);
             bench.ends_well(where);
+            ++done;
         }
+    MESSAGE(done << " runs");
 }
 
 }  // namespace cover::test
