@@ -1,6 +1,7 @@
-// cover demo: the main job from pictures to weights, on chest X-rays that come with the program.
-#include <fmt/format.h>
+// cover demo: the main job from images to weights, on chest X-rays or volumes that come with the program.
+#include <fmt/ranges.h>
 
+#include <array>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
@@ -55,36 +56,54 @@ void make_room(const std::string& out) {
     }
 }
 
-void prepare_folder(const std::string& images, const std::string& out) {
+struct Demo {
+    std::string samples;  // below the folder of the samples
+    std::vector<std::int64_t> size;
+    std::array<std::int64_t, 3> patch;
+    std::int64_t batch, steps;
+    double lr;
+    std::string own_data, size_option, patch_option;  // for the user's own images
+};
+
+Demo demo_for(int dims) {
+    if (dims == 2) return {"", {96, 96}, {1, 64, 64}, 8, 150, 3e-4, "YOUR_IMAGES/", "96", "64"};
+    return {"/volumes", {48, 64, 48}, {32, 32, 32}, 2, 90, 3e-4, "YOUR_VOLUMES/", "48x64x48", "32"};
+}
+
+void prepare_folder(const std::string& images, const std::vector<std::int64_t>& size, const std::string& out) {
     cover::PrepareOptions options;
     options.inputs = {images};
-    options.size = {96, 96};
+    options.size = size;
     options.out = out;
     const auto result = prepare(options);
     for (const auto& bad : result.bad) std::fprintf(stderr, "%s\n", bad.sentence.c_str());
-    std::fprintf(stderr, "%s: %lld images of 96 x 96\n", out.c_str(), static_cast<long long>(result.written));
+    std::fprintf(stderr, "%s: %lld images of %s\n", out.c_str(), static_cast<long long>(result.written),
+                 fmt::format("{}", fmt::join(size, " x ")).c_str());
 }
 
 }  // namespace
 
 int run(const DemoOptions& options) {
-    const auto samples = samples_folder();
-    const auto& out = options.out;
+    require(options.dims == 2 || options.dims == 3, ErrorKind::usage, "[demo] --dims: is ", options.dims,
+            "; 2 or 3 is expected");
+    const Demo demo = demo_for(options.dims);
+    const auto samples = samples_folder() + demo.samples;
+    const std::string out = !options.out.empty() ? options.out : options.dims == 3 ? "cover-demo-3d" : "cover-demo";
     make_room(out);
     const std::string train_file = out + "/train.h5", heldout_file = out + "/held_out.h5", folder = out + "/run",
                       weights_file = out + "/cover.safetensors";
 
     std::fprintf(stderr, "1/4 prepare: %s\n", samples.c_str());
-    prepare_folder(samples + "/train", train_file);
-    prepare_folder(samples + "/heldout", heldout_file);
+    prepare_folder(samples + "/train", demo.size, train_file);
+    prepare_folder(samples + "/heldout", demo.size, heldout_file);
 
     std::fprintf(stderr, "2/4 pretrain\n");
     TrainConfig config;
     config.data = {train_file};
-    config.patch = {1, 64, 64};
-    config.batch = 8;
-    config.steps = 150;
-    config.lr = 3e-4;
+    config.patch = demo.patch;
+    config.batch = demo.batch;
+    config.steps = demo.steps;
+    config.lr = demo.lr;
     config.degree = 1;
     config.threads = options.threads;
     config.seed = options.seed;
@@ -113,12 +132,12 @@ int run(const DemoOptions& options) {
                            "run            {}\n"
                            "patch files    {}, {}\n\n"
                            "The same on your own images:\n"
-                           "  cover prepare YOUR_IMAGES/ --size 96 --out mine.h5\n"
-                           "  cover pretrain --data mine.h5 --out my-run --patch 64 --batch {} --steps {} --lr {:g} "
+                           "  cover prepare {} --size {} --out mine.h5\n"
+                           "  cover pretrain --data mine.h5 --out my-run --patch {} --batch {} --steps {} --lr {:g} "
                            "--degree 1\n",
                            outcome.loss_vec_ratio, scores.epe_ratio, scores.pairs, scores.consistency,
                            duration_text(outcome.seconds), folder, weights_file, folder, train_file, heldout_file,
-                           config.batch, config.steps, config.lr)
+                           demo.own_data, demo.size_option, demo.patch_option, config.batch, config.steps, config.lr)
                    .c_str(),
                stdout);
     return 0;

@@ -102,9 +102,11 @@ CommandParser& add(Parsers& parsers, CLI::App& parent, const char* name, const c
 }
 
 void add_demo(Parsers& parsers, CLI::App& root, DemoOptions& o) {
-    auto& p = add(parsers, root, "demo", "the whole of it on sample chest X-rays, in a few minutes",
-                  "  cover demo\n  cover demo --out my-demo --threads 2\n");
-    p.app->add_option("--out", o.out, "folder for everything that it makes (cover-demo)")->type_name("DIR");
+    auto& p = add(parsers, root, "demo", "the whole of it on sample images, in a few minutes",
+                  "  cover demo\n  cover demo --dims 3\n  cover demo --out my-demo --threads 2\n");
+    p.app->add_option("--out", o.out, "folder for everything that it makes (cover-demo, in 3D cover-demo-3d)")
+        ->type_name("DIR");
+    p.app->add_option("--dims", o.dims, "2: chest X-rays; 3: MR volumes of the hippocampus (2)")->type_name("2|3");
     p.app->add_option("--threads", o.threads, "threads that compute (all cores)")->type_name("N");
     p.app->add_option("--seed", o.seed, "key of every random number (0)")->type_name("N");
     p.result = [&o] { return Command(o); };

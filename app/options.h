@@ -17,7 +17,8 @@ struct TextOptions {
 };
 
 struct DemoOptions {
-    std::string out = "cover-demo";
+    std::string out;  // empty: cover-demo, in 3D cover-demo-3d
+    int dims = 2;     // 3: volumes
     int threads = 0;  // 0: all cores
     std::uint64_t seed = 0;
 };

@@ -71,7 +71,8 @@ public:
     std::string where(std::int64_t sample) const;
     // The root attribute of the first file, JSON; "" when there is none.
     const std::string& preprocessing() const;
-    // SHA-256 over type, shape, scale, offset and the stored bytes of every image, in order.
+    // SHA-256 over type, shape, scale, offset and the stored bytes of every image, in order; where these are more than
+    // 256 MiB, of as many whole images, evenly spread, and of the last.
     std::string content_hash() const;
 
 private:

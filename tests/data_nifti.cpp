@@ -150,6 +150,56 @@ TEST_CASE("nifti: the affine follows sform, then qform, then pixdim, in millimet
     CHECK(affine()(1, 0) == 1000);
 }
 
+TEST_CASE("nifti: files of other programs, against what nibabel reads from them") {
+    struct Expected {
+        const char* name;
+        std::array<std::int64_t, 3> shape;
+        int volumes, version;
+        bool big_endian;
+        double sum, weighted;  // of all values; of value times index, first axis fastest
+        Affine affine;
+    };
+    const std::string folder = std::string(COVER_SOURCE_DIR) + "/tests/readers/";
+    for (const Expected& e :
+         {Expected{"standard.nii.gz",
+                   {4, 5, 7},
+                   1,
+                   1,
+                   false,
+                   7650,
+                   549270,
+                   {{1, 0, 0, 0, 0, 3, 0, 0, 0, 0, 2, 0, 0, 0, 0, 1}}},
+          Expected{"example_nifti2.nii.gz",
+                   {32, 20, 12},
+                   2,
+                   2,
+                   false,
+                   6926802,
+                   54137248708,
+                   {{-2, 6.714715653593746e-19, 9.081024511081715e-18, 117.8551025390625, -6.714715653593746e-19,
+                     1.9737114906311035, -0.35552823543548584, -35.72294235229492, 8.25548088896093e-18,
+                     0.3232076168060303, 2.171081781387329, -7.248798370361328, 0, 0, 0, 1}}},
+          // Neither sform nor qform: pixdim along right, anterior, superior (nibabel mirrors and centres such a file).
+          Expected{
+              "minimal.nii.gz", {64, 64, 10}, 1, 1, true, 1290240, 27318036480, Affine::scale_shift({3, 3, 3}, {})}}) {
+        CAPTURE(e.name);
+        NiftiReader reader = NiftiReader::open(folder + e.name);
+        CHECK(reader.header().shape == e.shape);
+        CHECK(reader.header().volumes == e.volumes);
+        CHECK(reader.header().version == e.version);
+        CHECK(reader.header().big_endian == e.big_endian);
+        for (std::size_t i = 0; i < 16; ++i) CHECK(reader.header().affine.m[i] == doctest::Approx(e.affine.m[i]));
+        double sum = 0, weighted = 0, index = 0;
+        for (int v = 0; v < e.volumes; ++v)
+            for (const float value : reader.next()) {
+                sum += value;
+                weighted += value * index++;
+            }
+        CHECK(sum == e.sum);
+        CHECK(weighted == e.weighted);
+    }
+}
+
 TEST_CASE("nifti: headers that lie are refused in a sentence, before memory is taken") {
     MadeNifti good;
     good.dim = {3, 4, 4, 4};

@@ -7,6 +7,8 @@
 #include <fstream>
 #include <sstream>
 
+#include "data/prepare.h"
+#include "tests/reader_dump.h"
 #include "tests/support.h"
 
 namespace cover::test {
@@ -55,6 +57,24 @@ TEST_CASE("python: an .npz becomes a patch file that cover reads") {
 
 TEST_CASE("python: weights travel to PyTorch and back, and mean the same there") {
     run_script("weights_load.py", "run --cover '" COVER_PROGRAM "'");
+}
+
+TEST_CASE("python: NIfTI, PNG, JPEG and HDF5 files are read as nibabel, Pillow and h5py read them") {
+    const TemporaryFolder folder;
+    std::filesystem::create_directories(folder.path() + "/dump");
+    std::filesystem::create_directories(folder.path() + "/made");
+    PrepareOptions options;
+    options.inputs = {COVER_SOURCE_DIR "/data/samples/volumes/heldout"};
+    options.size = {48};
+    options.out = folder.path() + "/made/volumes.h5";
+    prepare(options);
+    std::vector<std::string> folders = {COVER_SOURCE_DIR "/data/samples/volumes",
+                                        COVER_SOURCE_DIR "/data/samples/heldout", COVER_SOURCE_DIR "/tests/readers",
+                                        folder.path() + "/made"};
+    // A folder of more of them.
+    if (const char* more = std::getenv("COVER_READER_TESTS"); more && *more) folders.emplace_back(more);
+    CHECK(dump_readers(folders, folder.path() + "/dump") > 30);
+    run_script("check_readers.py", "'" + folder.path() + "/dump'");
 }
 
 }  // namespace cover::test
