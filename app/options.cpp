@@ -113,11 +113,13 @@ void add_demo(Parsers& parsers, CLI::App& root, DemoOptions& o) {
 }
 
 void add_prepare(Parsers& parsers, CLI::App& root, PrepareOptions& o) {
-    auto& p = add(parsers, root, "prepare", "images and folders of images -> one patch file",
+    auto& p = add(parsers, root, "prepare", "images, volumes and folders of them -> one patch file",
                   "  cover prepare xrays/ --out xrays.h5\n"
                   "  cover prepare a.png b.jpg --size 192 --store uint16 --out two.h5\n"
-                  "  cover prepare images/ --labels masks/ --split train --out train.h5\n");
-    p.app->add_option("INPUT", o.inputs, "images, or folders of them")->type_name("");
+                  "  cover prepare images/ --labels masks/ --split train --out train.h5\n"
+                  "  cover prepare scans/ --spacing 1 --size 96x96x96 --out scans.h5\n"
+                  "  cover prepare ct.nii.gz --normalize ct --window -1000,400 --out ct.h5\n");
+    p.app->add_option("INPUT", o.inputs, "PNG, JPEG, NIfTI or HDF5 files, or folders of them")->type_name("");
     p.app->add_option("--out", o.out, "patch file to write")->type_name("FILE.h5");
     p.app->add_option("--size", o.size, "sides to store, as in 576 or 96x96x96")->type_name("S|DxHxW");
     p.app->add_option("--spacing", o.spacing, "resample volumes to this many mm per voxel")->type_name("X[,Y,Z]");

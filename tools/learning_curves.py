@@ -10,8 +10,14 @@ import argparse
 import json
 import pathlib
 
-# The authors' code on the same data, one seed (reference warp).
-AUTHORS = {50: 0.88, 125: 0.74, 325: 0.67, 500: 0.60}
+# Of each experiment: what the authors' code reached on the same data with one seed (reference warp), the steps that the
+# table names, the last step, and the largest and smallest value of the picture.
+EXPERIMENTS = {
+    2: {"authors": {50: 0.88, 125: 0.74, 325: 0.67, 500: 0.60}, "authors_con": "0.002", "last": 500,
+        "marks": (50, 125, 275, 325, 500), "top": 1.3, "bottom": 0.4},
+    3: {"authors": {25: 1.30, 75: 1.06, 275: 0.86, 325: 0.84, 400: 0.81}, "authors_con": "", "last": 400,
+        "marks": (25, 75, 150, 275, 325, 400), "top": 1.5, "bottom": 0.6},
+}
 COLOURS = {"reference": "#1f6fb4", "exact": "#c8611a", "authors": "#555555"}
 
 
@@ -33,23 +39,23 @@ def cell(value, digits=3):
     return "" if value is None else f"{value:.{digits}f}"
 
 
-def svg(runs, path):
+def svg(runs, path, experiment):
     width, height, left, bottom, top, right = 760, 400, 52, 40, 16, 16
-    x = lambda step: left + (width - left - right) * step / 500
-    y = lambda value: top + (height - top - bottom) * (1.3 - value) / 0.9
+    x = lambda step: left + (width - left - right) * step / experiment["last"]
+    y = lambda value: top + (height - top - bottom) * (experiment["top"] - value) / (experiment["top"] - experiment["bottom"])
     out = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="12">',
            f'<rect width="{width}" height="{height}" fill="white"/>']
-    for value in (0.4, 0.6, 0.8, 1.0, 1.2):
+    for value in (v / 10 for v in range(4, 15, 2) if experiment["bottom"] <= v / 10 < experiment["top"]):
         out.append(f'<line x1="{left}" x2="{width - right}" y1="{y(value):.1f}" y2="{y(value):.1f}" stroke="#ddd"/>'
                    f'<text x="{left - 8}" y="{y(value) + 4:.1f}" text-anchor="end">{value:.1f}</text>')
-    for step in range(0, 501, 100):
+    for step in range(0, experiment["last"] + 1, 100):
         out.append(f'<text x="{x(step):.1f}" y="{height - bottom + 18}" text-anchor="middle">{step}</text>')
     out.append(f'<text x="{width / 2}" y="{height - 6}" text-anchor="middle">step</text>')
     for name, steps in runs.items():
         warp = name.rsplit("-", 1)[0]
-        points = " ".join(f"{x(at):.1f},{y(min(mean25(steps, 'loss_vec_ratio', at), 1.3)):.1f}" for at in range(25, len(steps) + 1, 5))
+        points = " ".join(f"{x(at):.1f},{y(min(mean25(steps, 'loss_vec_ratio', at), experiment['top'])):.1f}" for at in range(25, len(steps) + 1, 5))
         out.append(f'<polyline points="{points}" fill="none" stroke="{COLOURS[warp]}" stroke-width="1.4"/>')
-    for step, value in AUTHORS.items():
+    for step, value in experiment["authors"].items():
         out.append(f'<circle cx="{x(step):.1f}" cy="{y(value):.1f}" r="4" fill="{COLOURS["authors"]}"/>')
     for row, (name, colour) in enumerate((("reference warp, one line a seed", COLOURS["reference"]), ("exact warp", COLOURS["exact"]), ("the authors' code, one seed", COLOURS["authors"]))):
         out.append(f'<rect x="{width - 236}" y="{top + 8 + 18 * row}" width="14" height="4" fill="{colour}"/>'
@@ -63,14 +69,16 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+")
     parser.add_argument("--svg", type=pathlib.Path)
+    parser.add_argument("--dims", type=int, choices=EXPERIMENTS, default=2)
     arguments = parser.parse_args()
     runs = {pathlib.Path(run).name: read(run) for run in arguments.runs}
-    marks = (50, 125, 275, 325, 500)
-    print("| run | steps | " + " | ".join(f"at {m}" for m in marks) + " | loss_con at 500 |")
+    experiment = EXPERIMENTS[arguments.dims]
+    authors, marks, last = experiment["authors"], experiment["marks"], experiment["last"]
+    print("| run | steps | " + " | ".join(f"at {m}" for m in marks) + f" | loss_con at {last} |")
     print("|---|---|" + "---|" * (len(marks) + 1))
-    print("| authors' code, one seed | 500 | " + " | ".join(cell(AUTHORS.get(m), 2) for m in marks) + " | 0.002 |")
+    print(f"| authors' code, one seed | {last} | " + " | ".join(cell(authors.get(m), 2) for m in marks) + f" | {experiment['authors_con']} |")
     for name, steps in runs.items():
-        print(f"| {name} | {len(steps)} | " + " | ".join(cell(mean25(steps, "loss_vec_ratio", m)) for m in marks) + f" | {cell(mean25(steps, 'loss_con', 500), 4)} |")
+        print(f"| {name} | {len(steps)} | " + " | ".join(cell(mean25(steps, "loss_vec_ratio", m)) for m in marks) + f" | {cell(mean25(steps, 'loss_con', last), 4)} |")
     for warp in ("reference", "exact"):
         group = [steps for name, steps in runs.items() if name.startswith(warp)]
         if not group:
@@ -80,9 +88,9 @@ def main():
             values = [v for v in (mean25(steps, "loss_vec_ratio", m) for steps in group) if v is not None]
             means.append(sum(values) / len(values) if len(values) == len(group) else None)
         print(f"| **{warp}, mean of {len(group)}** | | " + " | ".join(cell(v) for v in means) + " | |")
-        print(f"| {warp}, mean minus authors' | | " + " | ".join("" if v is None or m not in AUTHORS else f"{v - AUTHORS[m]:+.3f}" for m, v in zip(marks, means)) + " | |")
+        print(f"| {warp}, mean minus authors' | | " + " | ".join("" if v is None or m not in authors else f"{v - authors[m]:+.3f}" for m, v in zip(marks, means)) + " | |")
     if arguments.svg:
-        svg(runs, arguments.svg)
+        svg(runs, arguments.svg, experiment)
 
 
 if __name__ == "__main__":
