@@ -277,6 +277,9 @@ PrepareResult prepare(const PrepareOptions& options) {
             options.channels_in, ": there are 1 (luminance) and 3 (colours)");
     require(!options.window || (*options.window)[1] > (*options.window)[0], ErrorKind::usage,
             "[prepare] --window LO,HI needs LO < HI");
+    require(
+        !options.window || options.normalise == Normalisation::ct, ErrorKind::usage,
+        "[prepare] --window goes with --normalize ct, which maps it to 0 and 1; another normalisation was asked for");
     for (const double x : options.spacing)
         require(std::isfinite(x) && x > 0, ErrorKind::usage, "[prepare] --spacing needs positive numbers of mm");
     for (const std::string& input : options.inputs) {

@@ -10,6 +10,7 @@
 
 #include "core/file.h"
 #include "data/h5_write.h"
+#include "data/patches.h"
 #include "nn/safetensors.h"
 #include "tests/support.h"
 
@@ -50,12 +51,13 @@ const std::string small_network =
     " --channels 8,8,8,8,8,8,8,8,8 --heads 1,1,1,1,1 --head-dim 8 --patch 16 --batch 2 --degree 0.5 --threads 2 ";
 
 // `samples` volumes of 128 x 128 x 128 bytes that take up no room on the disk: only the last one was written.
-void write_sparse(const std::string& path, std::int64_t samples) {
+void write_sparse(const std::string& path, std::int64_t samples, int key = 0) {
     const std::int64_t side = 128;
     H5Writer writer(path);
     writer.create("/images", H5Store::uint8, {samples, 1, side, side, side});
     std::vector<unsigned char> last(static_cast<std::size_t>(side * side * side));
-    for (std::size_t i = 0; i < last.size(); ++i) last[i] = static_cast<unsigned char>(i * 7 % 251);
+    for (std::size_t i = 0; i < last.size(); ++i)
+        last[i] = static_cast<unsigned char>((i * 7 + static_cast<std::size_t>(key)) % 251);
     writer.write_rows("/images", samples - 1, 1, last.data());
     writer.commit();
 }
@@ -121,6 +123,10 @@ TEST_CASE("volume program: training on a sparse file of 20 GB takes no more memo
     // Names and order of ten thousand samples are kept.
     CHECK(large.peak_bytes - small.peak_bytes < std::int64_t{16} << 20);
     CHECK(large.peak_bytes < std::int64_t{600} << 20);
+    // So large a file is named by some of its images and the last.
+    const std::string hash = PatchFile::open({folder.path() + "/large.h5"}).content_hash();
+    write_sparse(folder.path() + "/large.h5", 10240, 1);
+    CHECK(PatchFile::open({folder.path() + "/large.h5"}).content_hash() != hash);
 }
 
 }  // namespace cover

@@ -343,6 +343,10 @@ TEST_CASE("volume: what does not fit together is refused in a sentence") {
     CHECK(usage([](PrepareOptions& o) { o.keep_aspect = true; }).find("is a volume") != std::string::npos);
     CHECK(usage([](PrepareOptions& o) { o.channels_in = 3; }).find("is a volume") != std::string::npos);
     CHECK(usage([](PrepareOptions& o) { o.spacing = {1, 1}; }).find("one or three") != std::string::npos);
+    CHECK(usage([](PrepareOptions& o) {
+              o.normalise = Normalisation::minmax;
+              o.window = {0, 1};
+          }).find("--window goes with") != std::string::npos);
     const std::string picture = std::string(COVER_SOURCE_DIR) + "/data/samples/heldout/00000001_000.png";
     CHECK(usage([&](PrepareOptions& o) { o.inputs = {picture}, o.spacing = {1}; }).find("--spacing is for volumes") !=
           std::string::npos);
