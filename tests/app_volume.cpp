@@ -4,6 +4,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cstdlib>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <sstream>
@@ -120,8 +121,9 @@ TEST_CASE("volume program: training on a sparse file of 20 GB takes no more memo
     REQUIRE_MESSAGE(large.code == 0, large.err);
     CAPTURE(small.peak_bytes);
     CAPTURE(large.peak_bytes);
-    // Names and order of ten thousand samples are kept.
-    CHECK(large.peak_bytes - small.peak_bytes < std::int64_t{16} << 20);
+    // The loader's buffers, three batches of two volumes as floats, may be full in one run and not in the other.
+    const std::int64_t buffers = std::int64_t{3} * 2 * 4 * 128 * 128 * 128;
+    CHECK(std::abs(large.peak_bytes - small.peak_bytes) < buffers);
     CHECK(large.peak_bytes < std::int64_t{600} << 20);
     // So large a file is named by some of its images and the last.
     const std::string hash = PatchFile::open({folder.path() + "/large.h5"}).content_hash();
