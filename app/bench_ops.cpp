@@ -84,6 +84,7 @@ private:
         if (!wanted(op)) return;
         for (const auto& row : table) {
             if (row.device != stream_.device || row.dtype != DType::float32 || row.math != Math::exact) continue;
+            if (!options_.row.empty() && options_.row != row.name) continue;
             if (!row.can_run(params, *stream_.facts)) continue;
             call(row);  // warm-up
             std::vector<double> seconds;
@@ -336,6 +337,15 @@ int run(const BenchOpsOptions& options) {
                 "[bench ops] --op: there is no op '", options.op, "'", nearest_hint(options.op, names));
     }
 
+    if (!options.row.empty()) {
+        std::vector<std::string> names;
+        for (const auto& op : kernel_catalogue())
+            for (const auto& row : op.rows)
+                if (std::find(names.begin(), names.end(), row.name) == names.end()) names.push_back(row.name);
+        require(std::find(names.begin(), names.end(), options.row) != names.end(), ErrorKind::usage,
+                "[bench ops] --row: there is no row '", options.row, "'", nearest_hint(options.row, names));
+    }
+
     Machine machine(config);
     require(machine.dtype() == DType::float32, ErrorKind::configuration,
             "[bench ops] precision: fp64 is for verification only; take fp32");
@@ -349,6 +359,9 @@ int run(const BenchOpsOptions& options) {
     if (options.json) {
         nlohmann::ordered_json out{{"processor", processor_name()},
                                    {"threads", config.threads},
+                                   {"dims", config.dims},
+                                   {"patch", {config.patch[0], config.patch[1], config.patch[2]}},
+                                   {"batch", config.batch},
                                    {"fma_gflops", bench.fma()},
                                    {"copy_gigabytes_per_second", bench.copy()},
                                    {"rows", nlohmann::ordered_json::array()}};

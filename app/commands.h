@@ -15,6 +15,7 @@ int run(const ExportOptions&);
 int run(const ApplyOptions&);
 int run(const VerifyGoldenOptions&);
 int run(const VerifyRunsOptions&);
+int run(const VerifyBatchOptions&);
 int run(const BenchStepOptions&);
 int run(const BenchOpsOptions&);
 int run(const InfoOptions&);

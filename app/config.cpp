@@ -28,8 +28,7 @@ std::string value_text(const toml::node& node, const Entry& entry) {
                                         ": a number, a string, true, false or a list of these is expected"));
 }
 
-void read_toml(const std::string& path, std::vector<Entry>& entries) {
-    const auto bytes = read_file(path, std::uint64_t{1} << 20);
+void read_toml(const std::string& bytes, const std::string& path, std::vector<Entry>& entries) {
     toml::table table;
     try {
         table = toml::parse(bytes, path);
@@ -86,7 +85,8 @@ TrainConfig resolve_config(const ConfigSources& sources) {
     if (!sources.run.empty()) read_toml(sources.run, entries);
     if (const char* rows = std::getenv("COVER_KERNEL"); rows && *rows)
         entries.push_back({"kernel", {rows}, "COVER_KERNEL", ErrorKind::configuration});
-    if (!sources.file.empty()) read_toml(sources.file, entries);
+    if (!sources.text.empty()) read_toml(sources.text, sources.text_source, entries);
+    if (!sources.file.empty()) read_toml(read_file(sources.file, std::uint64_t{1} << 20), sources.file, entries);
     for (const auto& setting : sources.settings) {
         const auto equals = setting.find('=');
         require(equals != std::string::npos && equals > 0, ErrorKind::configuration, "[config] --set ", setting,

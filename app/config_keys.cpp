@@ -266,6 +266,14 @@ std::vector<ConfigKey> make_keys() {
         number({"inpaint_probability", "X", "of one more block", none}, &C::inpaint_probability),
         number<int>({"inpaint_max_blocks", "N", "", none}, &C::inpaint_max_blocks, 0),
 
+        choice<NonFinitePolicy>(
+            {"on_nonfinite", "stop|skip|rollback",
+             "when a step's numbers are not finite: stop, leave the step out, or go back to the last "
+             "checkpoint's weights with the next batch (stop)",
+             machine},
+            &C::on_nonfinite, {NonFinitePolicy::stop, NonFinitePolicy::skip, NonFinitePolicy::rollback}),
+        number<std::int64_t>({"nonfinite_cap", "N", "such steps that a run gets over before it stops (10)", machine},
+                             &C::nonfinite_cap, 0),
         choice<DeviceChoice>({"device", "cpu|cuda|emulated", "where to run (the best that is present)", machine},
                              &C::device,
                              {DeviceChoice::automatic, DeviceChoice::cpu, DeviceChoice::cuda, DeviceChoice::emulated}),

@@ -264,6 +264,20 @@ void add_verify_runs(Parsers& parsers, CLI::App& verify, VerifyRunsOptions& o, s
     };
 }
 
+void add_verify_batch(Parsers& parsers, CLI::App& verify, VerifyBatchOptions& o) {
+    auto& p = add(parsers, verify, "batch", "compute a step again whose numbers were not finite, from the file it left",
+                  "  cover verify batch run/nonfinite-step-0000123.safetensors\n"
+                  "  cover verify batch run/nonfinite-step-0000123.safetensors --kernel conv:ref --precision fp64\n");
+    p.app->add_option("FILE", o.file, "the file that the run wrote")->type_name("");
+    p.app->add_flag("--json", o.json, "print one JSON object");
+    p.add_keys({"device", "precision", "threads", "kernel"});
+    p.result = [&p, &o] {
+        o.config.options = p.take();
+        p.require_value(!o.file.empty(), "the batch file");
+        return Command(o);
+    };
+}
+
 void add_bench(Parsers& parsers, CLI::App& bench, BenchStepOptions& step, BenchOpsOptions& ops) {
     auto& s = add(parsers, bench, "step", "time a training step on random images",
                   "  cover bench step --dims 2 --patch 128 --batch 4 --threads 2\n"
@@ -282,6 +296,8 @@ void add_bench(Parsers& parsers, CLI::App& bench, BenchStepOptions& step, BenchO
     auto& p = add(parsers, bench, "ops", "time every kernel row at the shapes of a training step",
                   "  cover bench ops --dims 2 --patch 128 --batch 4\n  cover bench ops --op conv --threads 1 --json\n");
     p.app->add_option("--op", ops.op, "one op and its backward only, as in conv")->type_name("OP");
+    p.app->add_option("--row", ops.row, "one row only, as in cpu_avx2: the reference takes long at large shapes")
+        ->type_name("ROW");
     p.app->add_option("--seconds", ops.seconds, "time to spend on each row (0.2)")->type_name("X");
     p.app->add_flag("--json", ops.json, "print one JSON object");
     p.add_keys({"dims", "patch", "batch", "channels", "head_dim", "heads", "radius", "device", "precision", "threads"});
@@ -336,6 +352,7 @@ Command parse_command_line(int argc, const char* const* argv) {
     VerifyGoldenOptions golden;
     VerifyRunsOptions runs;
     std::vector<std::string> run_folders;
+    VerifyBatchOptions batch;
     BenchStepOptions step;
     BenchOpsOptions ops;
     InfoOptions info;
@@ -348,6 +365,7 @@ Command parse_command_line(int argc, const char* const* argv) {
     auto* verify = root.add_subcommand("verify", "check this program's numbers");
     add_verify(parsers, *verify, golden);
     add_verify_runs(parsers, *verify, runs, run_folders);
+    add_verify_batch(parsers, *verify, batch);
     auto* bench = root.add_subcommand("bench", "time a training step, or every kernel");
     add_bench(parsers, *bench, step, ops);
     add_info(parsers, root, info);

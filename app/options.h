@@ -74,6 +74,12 @@ struct VerifyRunsOptions {
     bool json = false;
 };
 
+struct VerifyBatchOptions {
+    std::string file;
+    ConfigSources config;  // device, precision, threads, kernel
+    bool json = false;
+};
+
 struct BenchStepOptions {
     ConfigSources config;  // shapes, network and machine
     int steps = 5;
@@ -83,6 +89,7 @@ struct BenchStepOptions {
 struct BenchOpsOptions {
     ConfigSources config;
     std::string op;        // empty: every op
+    std::string row;       // empty: every row that can run
     double seconds = 0.2;  // per row
     bool json = false;
 };
@@ -92,9 +99,9 @@ struct InfoOptions {
     bool json = false;
 };
 
-using Command =
-    std::variant<TextOptions, DemoOptions, PrepareOptions, PretrainOptions, EvaluateOptions, ExportOptions,
-                 ApplyOptions, VerifyGoldenOptions, VerifyRunsOptions, BenchStepOptions, BenchOpsOptions, InfoOptions>;
+using Command = std::variant<TextOptions, DemoOptions, PrepareOptions, PretrainOptions, EvaluateOptions, ExportOptions,
+                             ApplyOptions, VerifyGoldenOptions, VerifyRunsOptions, VerifyBatchOptions, BenchStepOptions,
+                             BenchOpsOptions, InfoOptions>;
 
 // Throws Error(usage) on an unknown command or option (naming the nearest), a missing one, or a value that cannot be
 // read.

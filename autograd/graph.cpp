@@ -18,11 +18,11 @@ Grid Graph::grid_of(const Tensor& activation) const {
     return {spatial_dims_, activation.side(1), activation.side(2), activation.side(3)};
 }
 
-Var Graph::leaf(Tensor value, Tensor gradient) {
+Var Graph::leaf(Tensor value, Tensor gradient, std::string name) {
     if (retention_ == Retention::nothing) return constant(std::move(value));
     require(value.shape() == gradient.shape() && value.dtype() == gradient.dtype(), ErrorKind::internal,
             "[graph] a leaf ", value.shape().to_string(), " has a gradient of another shape or type");
-    tape_.push_back({"leaf", value.shape(), value.dtype(), std::move(gradient), true, {}});
+    tape_.push_back({"leaf", std::move(name), value.shape(), value.dtype(), std::move(gradient), true, {}});
     return {std::move(value), static_cast<int>(tape_.size()) - 1, nullptr};
 }
 
@@ -30,7 +30,13 @@ Var Graph::record(const char* op, Tensor value, std::initializer_list<const Var*
     bool wanted = false;
     for (const Var* input : inputs) wanted = wanted || input->wants_gradient();
     if (retention_ == Retention::nothing || !wanted) return constant(std::move(value));
-    tape_.push_back({op, value.shape(), value.dtype(), {}, false, std::move(backward)});
+    for (const Var* input : inputs)
+        if (input->node >= 0 && node_of(*input).leaf && !node_of(*input).layer.empty()) {
+            last_layer_ = node_of(*input).layer;
+            break;
+        }
+    if (observer_) observer_({op, last_layer_, false, value});
+    tape_.push_back({op, last_layer_, value.shape(), value.dtype(), {}, false, std::move(backward)});
     return {std::move(value), static_cast<int>(tape_.size()) - 1, nullptr};
 }
 
@@ -95,6 +101,7 @@ void Graph::backward(const Var& output, Tensor cotangent) {
     accumulate(output, std::move(cotangent));
     for (auto it = tape_.rbegin(); it != tape_.rend(); ++it) {
         if (it->leaf) continue;
+        if (observer_ && it->gradient.defined()) observer_({it->op, it->layer, true, it->gradient});
         if (it->backward && it->gradient.defined()) it->backward(*this, it->gradient);
         it->backward = nullptr;
         it->gradient = Tensor();

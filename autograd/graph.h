@@ -4,6 +4,7 @@
 #pragma once
 
 #include <functional>
+#include <string>
 #include <vector>
 
 #include "autograd/var.h"
@@ -31,8 +32,8 @@ public:
     Grid grid_of(const Tensor& activation) const;
 
     Var constant(Tensor value) const { return {std::move(value), -1, nullptr}; }
-    // A leaf whose gradient is added into `gradient`, which has the same shape and type.
-    Var leaf(Tensor value, Tensor gradient);
+    // A leaf whose gradient is added into `gradient`, which has the same shape and type. name: for the observer.
+    Var leaf(Tensor value, Tensor gradient, std::string name = {});
 
     // Appends a node unless nothing is recorded or no input wants a gradient.
     Var record(const char* op, Tensor value, std::initializer_list<const Var*> inputs, Backward backward);
@@ -51,9 +52,22 @@ public:
     void backward(const Var& output);
     void backward(const Var& output, Tensor cotangent);
 
+    // What an observer is shown: each value as it is recorded, and the gradient of each as backward() comes to it.
+    // layer: name of the op's first named leaf, or else of the last op before that had one.
+    struct Seen {
+        const char* op;
+        const std::string& layer;
+        bool gradient;
+        const Tensor& tensor;
+    };
+    using Observer = std::function<void(const Seen&)>;
+    // For diagnosis; before the first op.
+    void observe(Observer observer) { observer_ = std::move(observer); }
+
 private:
     struct Node {
         const char* op;
+        std::string layer;
         Shape shape;
         DType dtype;
         Tensor gradient;
@@ -67,6 +81,8 @@ private:
     int spatial_dims_;
     Retention retention_;
     std::vector<Node> tape_;
+    Observer observer_;
+    std::string last_layer_;
 };
 
 }  // namespace cover

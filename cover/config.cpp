@@ -51,6 +51,14 @@ const char* name_of(Precision value) {
     }
     return "?";
 }
+const char* name_of(NonFinitePolicy value) {
+    switch (value) {
+    case NonFinitePolicy::stop: return "stop";
+    case NonFinitePolicy::skip: return "skip";
+    case NonFinitePolicy::rollback: return "rollback";
+    }
+    return "?";
+}
 const char* name_of(LimitReach value) {
     switch (value) {
     case LimitReach::off: return "off";

@@ -21,6 +21,8 @@ enum class ScheduleKind : std::uint8_t { constant, cosine };
 enum class Precision : std::uint8_t { fp32, tf32, bf16, fp64 };  // fp64: reference rows, for verification only
 enum class LimitReach : std::uint8_t { off, redraw, scale };
 enum class LossTerms : std::uint8_t { both, vec, con };
+// What a run does when a step's loss or gradient norm is not finite.
+enum class NonFinitePolicy : std::uint8_t { stop, skip, rollback };
 enum class DeviceChoice : std::uint8_t { automatic, cpu, cuda, emulated };
 
 const char* name_of(Preset value);
@@ -29,6 +31,7 @@ const char* name_of(ScheduleKind value);
 const char* name_of(Precision value);
 const char* name_of(LimitReach value);
 const char* name_of(LossTerms value);
+const char* name_of(NonFinitePolicy value);
 const char* name_of(DeviceChoice value);
 const char* name_of(WarpConvention value);
 
@@ -93,6 +96,8 @@ struct TrainConfig {
     std::vector<std::string> kernel;  // "conv:ROW", each named once
     std::int64_t checkpoint_every = 500;
     int keep = 3;  // checkpoints that stay
+    NonFinitePolicy on_nonfinite = NonFinitePolicy::stop;
+    std::int64_t nonfinite_cap = 10;  // such steps that are skipped or rolled back before the run stops
 };
 
 // What complete_config needs to know of the data.

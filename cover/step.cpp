@@ -1,6 +1,5 @@
 #include "cover/step.h"
 
-#include <cmath>
 #include <utility>
 
 #include "kernels/loss.h"
@@ -32,9 +31,11 @@ std::pair<StepResult, Var> run(const Model& model, const Views& views, LossTerms
 
 }  // namespace
 
-StepResult forward_backward(Model& model, const Views& views, LossTerms terms, Stream& stream) {
+StepResult forward_backward(Model& model, const Views& views, LossTerms terms, Stream& stream,
+                            Graph::Observer observer) {
     model.parameters().zero_gradients();
     Graph graph(stream, model.config().spatial_dims);
+    graph.observe(std::move(observer));
     const auto [result, total] = run(model, views, terms, graph);
     graph.backward(total);
     return result;
@@ -44,10 +45,7 @@ StepResult train_step(Model& model, Optimizer& optimizer, const Views& views, Lo
                       Stream& stream) {
     StepResult result = forward_backward(model, views, terms, stream);
     result.grad_norm = optimizer.gradient_norm(model.parameters(), stream);
-    require(std::isfinite(result.loss) && std::isfinite(result.grad_norm), ErrorKind::numerical, "[step] the loss is ",
-            result.loss, " and the gradient norm ", result.grad_norm,
-            "; the weights were left as they were: lower --lr or look at the data");
-    optimizer.step(model.parameters(), result.grad_norm, lr, stream);
+    if (result.finite()) optimizer.step(model.parameters(), result.grad_norm, lr, stream);
     return result;
 }
 

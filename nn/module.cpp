@@ -76,7 +76,9 @@ Tensor ParameterSet::gradient(int index) const {
 
 void ParameterSet::zero_gradients() { std::memset(gradients_.view().data, 0, gradients_.bytes()); }
 
-Var ParameterSet::var(Graph& graph, int index) const { return graph.leaf(value(index), gradient(index)); }
+Var ParameterSet::var(Graph& graph, int index) const {
+    return graph.leaf(value(index), gradient(index), list_[static_cast<std::size_t>(index)].name);
+}
 
 Tensor ParameterSet::to_file(const Tensor& flat, int index) const {
     const Parameter& p = list_[static_cast<std::size_t>(index)];
