@@ -82,7 +82,7 @@ void apply(TrainConfig& config, const Entry& entry) {
 
 TrainConfig resolve_config(const ConfigSources& sources) {
     std::vector<Entry> entries;
-    if (!sources.run.empty()) read_toml(sources.run, entries);
+    if (!sources.run.empty()) read_toml(read_file(sources.run, std::uint64_t{1} << 20), sources.run, entries);
     if (const char* rows = std::getenv("COVER_KERNEL"); rows && *rows)
         entries.push_back({"kernel", {rows}, "COVER_KERNEL", ErrorKind::configuration});
     if (!sources.text.empty()) read_toml(sources.text, sources.text_source, entries);

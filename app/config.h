@@ -32,10 +32,10 @@ const std::vector<ConfigKey>& config_keys();
 const ConfigKey* find_key(const std::string& name);
 
 struct ConfigSources {
-    std::string text, text_source;                        // TOML from elsewhere, read first, and where it came from
     std::string file;                                     // --config; empty: none
     std::vector<std::string> settings;                    // --set, each "key=value"
     std::vector<std::pair<std::string, Values>> options;  // key and value of each option that was given
+    std::string text{}, text_source{};                    // TOML from elsewhere, read first, and where it came from
     std::string run{};                                    // config.toml of a run that goes on, under all the others
 };
 

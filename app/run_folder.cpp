@@ -42,7 +42,8 @@ FolderLock::~FolderLock() {
 }
 
 std::vector<std::string> config_differences(const TrainConfig& now, const TrainConfig& of_run) {
-    constexpr const char* may_differ[] = {"data", "threads", "loader_threads", "steps", "keep", "kernel"};
+    constexpr const char* may_differ[] = {"data", "threads", "loader_threads", "steps",
+                                          "keep", "kernel",  "on_nonfinite",   "nonfinite_cap"};
     std::vector<std::string> differences;
     for (const auto& key : config_keys()) {
         if (std::find(std::begin(may_differ), std::end(may_differ), key.name) != std::end(may_differ)) continue;

@@ -25,8 +25,8 @@ private:
 };
 
 // "--lr: 0.001, the run has 0.0001" for each setting in which the two completed configurations differ. Left out: what a
-// run may go on with (threads, loader_threads, steps, keep), the paths of data files, whose contents count, and
-// kernels, which have a check of their own.
+// run may go on with (threads, loader_threads, steps, keep, on_nonfinite, nonfinite_cap), the paths of data files,
+// whose contents count, and kernels, which have a check of their own.
 std::vector<std::string> config_differences(const TrainConfig& now, const TrainConfig& of_run);
 
 // Settings of the run that stands in `folder`, as its config.toml has them. Throws as resolve_config() does.

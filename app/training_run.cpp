@@ -14,6 +14,7 @@
 #include "app/holdout.h"
 #include "app/log.h"
 #include "app/machine.h"
+#include "app/numerical_guard.h"
 #include "app/pictures.h"
 #include "app/progress.h"
 #include "app/run_folder.h"
@@ -31,6 +32,8 @@ namespace cover::app {
 namespace {
 
 using nlohmann::ordered_json;
+
+constexpr const char* nonfinite_key = "nonfinite";  // in a checkpoint: steps that were not finite so far
 
 void check_memory(const TrainConfig& config) {
     const std::size_t needed = estimate_memory(config), available = available_bytes();
@@ -64,13 +67,9 @@ void try_selected_rows(TrainConfig config, const Grid& grid, Stream& stream) {
     RandomStream random({.seed = config.seed});
     for (std::int64_t i = 0; i < images.count(); ++i)
         images.data<float>()[i] = static_cast<float>(random.uniform(0, 1));
-    try {
-        constexpr std::uint32_t tries = 16;  // some views have no valid pixel
-        for (std::uint32_t i = 0; i < tries; ++i)
-            if (!trainer.step(images, {{i, 0}}).skipped) return;
-    } catch (const Error& error) {
-        if (error.kind() != ErrorKind::numerical) throw;
-    }
+    constexpr std::uint32_t tries = 16;  // some views have no valid pixel
+    for (std::uint32_t i = 0; i < tries; ++i)
+        if (!trainer.step(images, {{i, 0}}).skipped) return;
 }
 
 class Run {
@@ -112,16 +111,25 @@ public:
                                  .start_step = position_.next_batch,
                                  .threads = config_.loader_threads,
                                  .indices = split_.training});
+        NumericalGuard guard(config_, folder_, trainer, machine.stream(), log, progress,
+                             [this](std::int64_t sample) { return text(sample, " (", patches_.subject(sample), ")"); });
+        if (const auto at = position_.extra.find(nonfinite_key); at != position_.extra.end())
+            guard.set_count(std::strtoll(at->second.c_str(), nullptr, 10));
+        guard_ = &guard;
         const StopSignal signal;
         const auto start = std::chrono::steady_clock::now();
         try {
+            // A run that may go back needs something to go back to.
+            if (config_.on_nonfinite == NonFinitePolicy::rollback && last_saved_ < 0) save(log, progress);
             while (trainer.steps_done() < config_.steps && !StopSignal::received()) step(loader, log, progress);
         } catch (const Error& error) {
             progress.finish();
-            if (last_saved_ != trainer.steps_done()) save(log, progress);
+            // Weights that are not finite must not push good ones out.
+            const bool worth_saving = all_finite(trainer.model().parameters().values());
+            if (worth_saving && last_saved_ != trainer.steps_done()) save(log, progress);
             finish(start, progress);
             log_stop(log, error.what());
-            require_saved(log, error.what());
+            if (worth_saving) require_saved(log, error.what());
             throw;
         }
         progress.finish();
@@ -333,6 +341,7 @@ private:
         for (const auto& sample : batch.samples)
             keys.push_back({sample.epoch, static_cast<std::uint32_t>(sample.index)});
         const StepRecord record = trainer_->step(batch.images, keys);
+        if (!record.result.finite()) return get_over(batch, keys, record, log, progress);
         position_.next_batch = batch.step + 1;
         const std::int64_t number = trainer_->steps_done();
         const double seconds = record.seconds + batch.waited;
@@ -358,8 +367,13 @@ private:
             outcome_.report.steps.push_back(
                 {number, record.result.loss_vec, record.result.loss_con, record.loss_vec_ratio()});
             progress.update(number, record.result.loss, record.loss_vec_ratio(), seconds);
+            guard_->watch(record, keys);
         }
-        if (number % config_.checkpoint_every == 0) {
+        // What the optimizer did shows in the next step's loss; before a save it must show now.
+        const bool due = number % config_.checkpoint_every == 0;
+        if ((due || number == config_.steps) && !all_finite(trainer_->model().parameters().values()))
+            return get_over(batch, keys, record, log, progress);
+        if (due) {
             log_holdout(log, progress);
             save(log, progress);
         }
@@ -370,6 +384,31 @@ private:
                     ? text(folder_, "/log.jsonl: is written again")
                     : text(folder_, "/log.jsonl: cannot be written, its lines wait in memory: ", log_trouble_));
         }
+    }
+
+    // A step that was not finite: the guard says how, or ends the run.
+    void get_over(const Batch& batch, const std::vector<SampleKey>& keys, const StepRecord& record, Log& log,
+                  Progress& progress) {
+        const auto policy = guard_->decide(batch.images, keys, record);
+        position_.next_batch = batch.step + 1;
+        position_.extra[nonfinite_key] = text(guard_->count());
+        if (policy == NonFinitePolicy::skip) {
+            trainer_->pass_over();
+            ++outcome_.skipped;
+            log.write({{"event", "skipped"}, {"step", trainer_->steps_done()}, {"why", "not finite"}});
+            return;
+        }
+        const std::int64_t from = trainer_->steps_done();
+        const auto newest = newest_checkpoint(folder_);
+        require(newest.checkpoint.has_value(), ErrorKind::numerical, "[pretrain] step ", from + 1, ": ", folder_,
+                " has no whole checkpoint to go back to; make room for one, or lower --lr");
+        const auto& checkpoint = *newest.checkpoint;
+        const auto past = restore_training(*trainer_, checkpoint.model, checkpoint.state, checkpoint.place.folder);
+        outcome_.skipped = past.skipped;
+        std::erase_if(outcome_.report.steps, [&](const StepPoint& point) { return point.step > past.steps; });
+        std::erase_if(outcome_.report.heldout, [&](const Heldout& point) { return point.step > past.steps; });
+        log.write({{"event", "rollback"}, {"step", past.steps}, {"from", from}, {"next_batch", position_.next_batch}});
+        progress.say(text("back to step ", past.steps, ", going on with the next batch"));
     }
 
     // Held-out losses, before the checkpoint of the same step: a run that is resumed from it has their line already.
@@ -484,6 +523,7 @@ private:
     ReachStatistics reach_;
     Trainer* trainer_ = nullptr;
     Stream* stream_ = nullptr;
+    NumericalGuard* guard_ = nullptr;
     std::int64_t last_saved_ = -1;
     double seconds_before_ = 0;
     bool log_begun_ = false;

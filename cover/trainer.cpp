@@ -50,7 +50,7 @@ StepRecord Trainer::step(const Tensor& images, const std::vector<SampleKey>& key
         ++steps_skipped_;
     else
         record.result = train_step(model_, optimizer_, views, config_.loss, record.lr, stream_);
-    ++steps_done_;
+    if (record.result.finite()) ++steps_done_;
     record.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     return record;
 }

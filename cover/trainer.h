@@ -29,8 +29,14 @@ public:
     // config: completed (complete_config). Weights are drawn from the seed. The stream must outlive the trainer.
     Trainer(const TrainConfig& config, Stream& stream);
 
-    // images (B,D,H,W,C) as stored, one key each. Throws Error(numerical) as train_step does.
+    // images (B,D,H,W,C) as stored, one key each. When the record's result is not finite() nothing has changed, the
+    // count of steps included.
     StepRecord step(const Tensor& images, const std::vector<SampleKey>& keys);
+    // Counts a step that was not finite as one that was skipped.
+    void pass_over() {
+        ++steps_done_;
+        ++steps_skipped_;
+    }
 
     Model& model() { return model_; }
     const Model& model() const { return model_; }
