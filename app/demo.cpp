@@ -67,7 +67,7 @@ struct Demo {
 
 Demo demo_for(int dims) {
     if (dims == 2) return {"", {96, 96}, {1, 64, 64}, 8, 150, 3e-4, "YOUR_IMAGES/", "96", "64"};
-    return {"/volumes", {48, 64, 48}, {32, 32, 32}, 2, 110, 3e-4, "YOUR_VOLUMES/", "48x64x48", "32"};
+    return {"/volumes", {48, 64, 48}, {32, 32, 32}, 2, 120, 3e-4, "YOUR_VOLUMES/", "48x64x48", "32"};
 }
 
 void prepare_folder(const std::string& images, const std::vector<std::int64_t>& size, const std::string& out) {
