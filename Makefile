@@ -4,8 +4,9 @@ BUILD ?= build
 PREFIX ?= /usr/local
 PYTHON ?= python3
 CMAKE_FLAGS ?=
+SECONDS ?= 60
 
-.PHONY: all setup build demo test bench format install clean help
+.PHONY: all setup build demo test bench fuzz asan tsan format install clean help
 .NOTPARALLEL:
 
 all: setup build
@@ -29,6 +30,12 @@ bench: all
 	@$(BUILD)/cover bench ops
 	@$(PYTHON) bench/compare_pytorch.py --cover $(BUILD)/cover || { code=$$?; test $$code -eq 77 -o $$code -eq 127; }
 
+fuzz:
+	@tools/fuzz.sh $(SECONDS)
+
+asan tsan: setup
+	@tools/sanitize.sh $@
+
 format:
 	@command -v clang-format > /dev/null || { echo "clang-format is missing: apt-get install clang-format"; exit 1; }
 	git ls-files '*.h' '*.cpp' '*.cu' '*.cuh' | xargs clang-format -i
@@ -37,16 +44,20 @@ install: all
 	cmake --install $(BUILD) --prefix $(abspath $(PREFIX))
 
 clean:
-	rm -rf $(BUILD)
+	rm -rf $(BUILD) build-fuzz build-asan build-tsan
 
 help:
 	@echo "make               set up and build $(BUILD)/cover"
 	@echo "make demo          the whole of it on the sample images: prepare, pretrain, evaluate, export, report"
-	@echo "make test          every test; the last line counts passed, failed and skipped"
+	@echo "make test          every test; the last line counts passed, failed and skipped;"
+	@echo "                   COVER_LONG_TESTS=1: the long versions of the tests of hostile files"
 	@echo "make bench         every kernel row, then the training step beside PyTorch where that is installed"
+	@echo "make fuzz          every reader of foreign files under libFuzzer, SECONDS=$(SECONDS) each; needs clang"
+	@echo "make asan          the tests under the address and undefined-behaviour sanitizers"
+	@echo "make tsan          the tests of threads under the thread sanitizer"
 	@echo "make setup         look for the packages that the build needs; as root, install what is missing"
 	@echo "make build         build without looking for packages"
 	@echo "make install       into PREFIX ($(PREFIX))"
 	@echo "make format        clang-format on every tracked source"
-	@echo "make clean         remove $(BUILD)"
-	@echo "Variables: BUILD, PREFIX, DESTDIR, PYTHON, CMAKE_FLAGS."
+	@echo "make clean         remove $(BUILD) and the builds of fuzz, asan and tsan"
+	@echo "Variables: BUILD, PREFIX, DESTDIR, PYTHON, CMAKE_FLAGS, SECONDS."

@@ -70,6 +70,7 @@ int run(const BenchStepOptions& options) {
             "[bench step] precision: fp64 is for verification only; take fp32");
     config.steps = options.steps + 2;
     complete_config(config, facts);
+    check_memory("bench step", config, facts.sides, 1);
 
     const Tensor images = random_images(config, facts);
     std::vector<SampleKey> keys;
@@ -110,7 +111,7 @@ int run(const BenchStepOptions& options) {
                                    {"seconds_min", seconds.front()},
                                    {"seconds_max", seconds.back()},
                                    {"peak_bytes", peak},
-                                   {"estimated_bytes", estimate_memory(config)}};
+                                   {"estimated_bytes", estimate_memory(config, facts.sides)}};
         for (const auto& cost : costs)
             out["profile"].push_back(
                 {{"op", cost.name}, {"calls", cost.calls}, {"seconds", cost.seconds}, {"bytes", cost.bytes}});

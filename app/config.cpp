@@ -73,8 +73,16 @@ void apply(TrainConfig& config, const Entry& entry) {
         key->set(config, entry.values);
     } catch (const std::invalid_argument& error) {
         const bool option = entry.kind == ErrorKind::usage;
-        fail(entry.kind, option ? text(entry.source, ": ", error.what())
-                                : text("[config] ", entry.source, ": ", entry.key, ": ", error.what()));
+        const std::string why = error.what();
+        std::string form;
+        if (why.find(';') == std::string::npos) {
+            if (!option)
+                form = text("; expected: ", key->is_flag() ? "true or false" : key->placeholder);
+            else
+                form = text("; write ", entry.source, key->is_flag() ? "=true or =false" : " " + key->placeholder);
+        }
+        fail(entry.kind, option ? text("[config] ", entry.source, ": ", why, form)
+                                : text("[config] ", entry.source, ": ", entry.key, ": ", why, form));
     }
 }
 

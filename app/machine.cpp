@@ -1,10 +1,13 @@
 #include "app/machine.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <fstream>
 #include <limits>
 
 #include "core/check.h"
+#include "cover/trainer.h"
 #include "kernels/catalogue.h"
 
 namespace cover::app {
@@ -71,6 +74,33 @@ std::size_t peak_process_bytes() { return kilobytes("/proc/self/status", "VmHWM:
 std::size_t available_bytes() {
     const auto system = kilobytes("/proc/meminfo", "MemAvailable:");
     return system == 0 ? 0 : std::min(system, group_limit());
+}
+
+void check_memory(const char* command, const TrainConfig& config, const std::array<std::int64_t, 3>& stored,
+                  int waiting_batches) {
+    const double waiting = static_cast<double>(waiting_batches) * static_cast<double>(stored[0]) *
+                           static_cast<double>(stored[1]) * static_cast<double>(stored[2]) *
+                           static_cast<double>(config.in_channels) * sizeof(float);
+    const auto needed = [&](std::int64_t batch) {
+        TrainConfig tried = config;
+        tried.batch = batch;
+        return static_cast<double>(estimate_memory(tried, stored)) + static_cast<double>(batch) * waiting;
+    };
+    const auto available = static_cast<double>(available_bytes());
+    if (available == 0 || needed(config.batch) <= available) return;
+    std::int64_t fits = 0, beyond = config.batch;
+    while (fits + 1 < beyond) {
+        const std::int64_t middle = fits + (beyond - fits) / 2;
+        (needed(middle) <= available ? fits : beyond) = middle;
+    }
+    constexpr double gib = 1 << 30;
+    fail(
+        ErrorKind::device,
+        fmt::format("[{}] batch {} of this patch, cut from images of {} x {} x {}, needs about {:.1f} GiB and {:.1f} "
+                    "GiB are free; {}",
+                    command, config.batch, stored[0], stored[1], stored[2], needed(config.batch) / gib, available / gib,
+                    fits > 0 ? fmt::format("the largest batch that fits is {}: --batch {}", fits, fits)
+                             : "not even a batch of 1 fits: choose a smaller --patch, or store smaller images"));
 }
 
 }  // namespace cover::app

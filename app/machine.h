@@ -1,7 +1,9 @@
 // The device, threads and kernels that a configuration asks for.
 #pragma once
 
+#include <array>
 #include <cstddef>
+#include <cstdint>
 
 #include "core/parallel.h"
 #include "cover/config.h"
@@ -32,5 +34,11 @@ std::string kernel_summary(const TrainConfig& config);
 // Largest resident size of this process so far, and what the system could still give it, in bytes; 0 when unknown.
 std::size_t peak_process_bytes();
 std::size_t available_bytes();
+
+// Before anything of a training step is allocated: throws Error(device) with the largest batch that fits when the step
+// and `waiting_batches` batches of stored images do not fit the memory that is free. command: "pretrain"; config:
+// completed; stored: sides (D, H, W) in the file.
+void check_memory(const char* command, const TrainConfig& config, const std::array<std::int64_t, 3>& stored,
+                  int waiting_batches);
 
 }  // namespace cover::app

@@ -6,6 +6,7 @@
 #include <functional>
 #include <map>
 
+#include "app/option_errors.h"
 #include "app/version.h"
 #include "core/check.h"
 #include "core/nearest.h"
@@ -19,6 +20,11 @@ const std::map<std::string, std::string> later_commands{
     {"report", "writing a report of an earlier run"},
 };
 
+// CLI11 lets "-1" become the largest unsigned number.
+std::string not_negative(const std::string& word) {
+    return word.rfind('-', 0) == 0 ? "'" + word + "' is negative; 0 or more is needed" : std::string();
+}
+
 [[noreturn]] void usage(const std::string& sentence) { fail(ErrorKind::usage, sentence); }
 
 // One command while it is being parsed: CLI11's view of it, and what becomes of it when it was the one.
@@ -29,6 +35,7 @@ public:
         app->footer("Examples:\n" + examples);
         // Left-overs are ours to judge: CLI11 would not name the nearest option.
         app->allow_extras();
+        app->option_defaults()->disable_flag_override();
     }
 
     CLI::App* app;
@@ -56,6 +63,12 @@ public:
     }
 
     void refuse_extras() const {
+        // CLI11 takes the next word as an option's value whatever it looks like.
+        for (const auto* option : app->get_options())
+            for (const auto& value : option->results())
+                if (value.size() > 2 && value.rfind("--", 0) == 0)
+                    usage(text("[", name_, "] ", option->get_name(), ": its value is missing, '", value,
+                               "' follows at once; `cover ", name_, " --help` shows examples"));
         for (const auto& word : app->remaining()) {
             if (word.rfind('-', 0) != 0 || word == "-")
                 usage(text("[", name_, "] '", word, "' belongs to no option; `cover ", name_, " --help` lists them"));
@@ -78,7 +91,7 @@ private:
         values_.emplace_back();
         if (key.is_flag()) {
             flags_.emplace_back();
-            option = app->add_flag(key.option(), flags_.back(), key.help);
+            option = app->add_flag(key.option(), flags_.back(), key.help)->disable_flag_override(false);
         } else {
             option = app->add_option(key.option(), values_.back(), key.help)->type_name(key.placeholder);
             if (key.name != "data") option->allow_extra_args(false);
@@ -108,8 +121,11 @@ void add_demo(Parsers& parsers, CLI::App& root, DemoOptions& o) {
         ->type_name("DIR");
     p.app->add_option("--dims", o.dims, "2: chest X-rays; 3: MR volumes of the hippocampus (2)")->type_name("2|3");
     p.app->add_option("--threads", o.threads, "threads that compute (all cores)")->type_name("N");
-    p.app->add_option("--seed", o.seed, "key of every random number (0)")->type_name("N");
-    p.result = [&o] { return Command(o); };
+    p.app->add_option("--seed", o.seed, "key of every random number (0)")->type_name("N")->check(not_negative);
+    p.result = [&o] {
+        if (o.threads < 0) usage(text("[demo] --threads: is ", o.threads, "; 0 (all cores) or more is needed"));
+        return Command(o);
+    };
 }
 
 void add_prepare(Parsers& parsers, CLI::App& root, PrepareOptions& o) {
@@ -172,7 +188,7 @@ void add_evaluate(Parsers& parsers, CLI::App& root, EvaluateOptions& o) {
     p.app->add_option("--weights", o.weights, "weights file")->type_name("W");
     p.app->add_option("--data", o.data, "patch file")->type_name("FILE.h5");
     p.app->add_option("--pairs", o.pairs, "pairs of views (64)")->type_name("N");
-    p.app->add_option("--seed", o.seed, "key of the pairs (1)")->type_name("N");
+    p.app->add_option("--seed", o.seed, "key of the pairs (1)")->type_name("N")->check(not_negative);
     p.app->add_flag("--json", o.json, "print one JSON object");
     p.add_keys({"patch", "degree", "device", "precision", "threads", "kernel"});
     p.result = [&p, &o] {
@@ -372,14 +388,26 @@ Command parse_command_line(int argc, const char* const* argv) {
 
     if (argc < 2) usage("[cover] a command is missing; `cover --help` lists them, `cover demo` shows the whole of it");
     const std::string first = argv[1];
-    if (first == "help") return TextOptions{root.help()};
+    if (first == "help" && argc == 2) return TextOptions{root.help()};
+    if (first == "help") {
+        // `cover help bench step` is `cover bench step --help`.
+        std::vector<const char*> words{argv[0]};
+        words.insert(words.end(), argv + 2, argv + argc);
+        words.push_back("--help");
+        return parse_command_line(static_cast<int>(words.size()), words.data());
+    }
     if (first.rfind('-', 0) != 0) {
         check_command(root, "", argv[1]);
         CLI::App* family = first == "verify" ? verify : first == "bench" ? bench : nullptr;
         if (family) {
             if (argc < 3)
                 usage(text("[", first, "] what to ", first, " is missing; `cover ", first, " --help` lists the kinds"));
-            if (argv[2][0] != '-') check_command(*family, first + " ", argv[2]);
+            const std::string second = argv[2];
+            if (second.rfind('-', 0) != 0)
+                check_command(*family, first + " ", argv[2]);
+            else if (second != "--help" && second != "-h")
+                usage(text("[", first, "] '", second, "' stands where the kind is expected",
+                           nearest_hint(second, {"--help"}), "; `cover ", first, " --help` lists the kinds"));
         }
     } else if (first != "--help" && first != "-h" && first != "--version") {
         const std::string bare = first.substr(0, first.find('='));
@@ -392,7 +420,9 @@ Command parse_command_line(int argc, const char* const* argv) {
     } catch (const CLI::CallForHelp&) {
         return TextOptions{root.help()};  // of the command that was named, its parents before it
     } catch (const CLI::ParseError& error) {
-        usage(text("[", first.rfind('-', 0) == 0 ? "cover" : first, "] ", error.what()));
+        for (auto& parser : parsers)
+            if (parser.app->parsed()) usage(sentence_of(error, parser.name(), *parser.app));
+        usage(sentence_of(error, "", root));
     }
     if (show_version) return TextOptions{text("cover ", version(), " (", build_description(), ")\n")};
     for (auto& parser : parsers) {

@@ -35,17 +35,6 @@ using nlohmann::ordered_json;
 
 constexpr const char* nonfinite_key = "nonfinite";  // in a checkpoint: steps that were not finite so far
 
-void check_memory(const TrainConfig& config) {
-    const std::size_t needed = estimate_memory(config), available = available_bytes();
-    if (available == 0 || needed <= available) return;
-    const auto fits = largest_batch(config, available);
-    fail(ErrorKind::device,
-         fmt::format("[pretrain] batch {} of this patch needs about {:.1f} GiB and {:.1f} GiB are free; {}",
-                     config.batch, static_cast<double>(needed) / (1 << 30), static_cast<double>(available) / (1 << 30),
-                     fits > 0 ? fmt::format("the largest batch that fits is {}: --batch {}", fits, fits)
-                              : "not even a batch of 1 fits: choose a smaller --patch"));
-}
-
 std::string patch_text(const TrainConfig& config) {
     return config.dims == 2 ? text(config.patch[1], " x ", config.patch[2])
                             : text(config.patch[0], " x ", config.patch[1], " x ", config.patch[2]);
@@ -89,7 +78,7 @@ public:
         Machine machine(config_);
         require(machine.dtype() == DType::float32, ErrorKind::configuration,
                 "[config] precision: fp64 is for `cover verify` only; take fp32");
-        check_memory(config_);
+        check_memory("pretrain", config_, facts_of_data().sides, LoaderOptions().ring + 1);
         try_selected_rows(config_, patches_.grid(), machine.stream());
         Trainer trainer(config_, machine.stream());
         trainer_ = &trainer;
@@ -324,7 +313,7 @@ private:
             patches_.sample_count(),
             config_.dims == 2 ? text(sides.h, " x ", sides.w) : text(sides.d, " x ", sides.h, " x ", sides.w),
             split_.heldout.size(), config_.steps, config_.batch, patch_text(config_), config_.threads,
-            static_cast<double>(estimate_memory(config_)) / (1 << 30)));
+            static_cast<double>(estimate_memory(config_, facts_of_data().sides)) / (1 << 30)));
         constexpr int draws = 1000;
         reach_ = reach_statistics(config_, {sides.d, sides.h, sides.w}, draws);
         const char* consequence = config_.limit_reach == LimitReach::off
@@ -416,6 +405,11 @@ private:
         if (split_.heldout.empty()) return;
         const std::int64_t number = trainer_->steps_done();
         const StepResult losses = heldout_losses(trainer_->model(), config_, patches_, split_.heldout, *stream_);
+        if (!(losses.loss_vec_zero > 0)) {
+            progress.say(text("step ", number, ": no pixel of the held-out views is valid, so they have no loss; hold ",
+                              "out more with --holdout, or take a smaller --degree"));
+            return;
+        }
         const double ratio = losses.loss_vec / losses.loss_vec_zero;
         log.write({{"event", "holdout"},
                    {"step", number},

@@ -4,7 +4,26 @@
 
 namespace cover {
 
-Error::Error(ErrorKind kind, const std::string& sentence) : std::runtime_error(sentence), kind_(kind) {}
+namespace {
+
+// Sentences quote names out of files: what a terminal would obey is written as \xNN, and no file fills the screen.
+std::string printable(const std::string& sentence) {
+    constexpr std::size_t longest = 16384;
+    std::string out;
+    for (const char c : sentence) {
+        if (out.size() >= longest) return out + " ... (shortened)";
+        const auto code = static_cast<unsigned char>(c);
+        if ((code < 32 && c != '\n' && c != '\t') || code == 127)
+            out += fmt::format("\\x{:02x}", code);
+        else
+            out += c;
+    }
+    return out;
+}
+
+}  // namespace
+
+Error::Error(ErrorKind kind, const std::string& sentence) : std::runtime_error(printable(sentence)), kind_(kind) {}
 
 void fail(ErrorKind kind, const std::string& sentence) { throw Error(kind, sentence); }
 

@@ -163,8 +163,14 @@ void FileWriter::close() {
     stays_ = true;
 }
 
-AtomicFile::AtomicFile(const std::string& path)
-    : path_(path), aside_(aside_name(path)), writer_(std::make_unique<FileWriter>(aside_, path)) {}
+AtomicFile::AtomicFile(const std::string& path) : path_(path), aside_(aside_name(path)) {
+    // Renaming would put a plain file in the place of a device such as /dev/null.
+    struct stat status {};
+    const bool taken = ::stat(path.c_str(), &status) == 0 && !S_ISREG(status.st_mode);
+    require(!taken, ErrorKind::io, "[file] ", path, ": is a ", S_ISDIR(status.st_mode) ? "folder" : "device or pipe",
+            " and cannot be replaced by a file; name another path");
+    writer_ = std::make_unique<FileWriter>(aside_, path);
+}
 
 AtomicFile::~AtomicFile() {
     if (writer_) {

@@ -56,6 +56,7 @@ private:
 // removes what was written and an older file of that name stays as it was. Failures as those of FileWriter.
 class AtomicFile {
 public:
+    // Throws Error(io) as well when something other than a file (a folder, a device) stands at `path`.
     explicit AtomicFile(const std::string& path);
     ~AtomicFile();
     AtomicFile(const AtomicFile&) = delete;

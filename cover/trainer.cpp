@@ -55,7 +55,7 @@ StepRecord Trainer::step(const Tensor& images, const std::vector<SampleKey>& key
     return record;
 }
 
-std::size_t estimate_memory(const TrainConfig& config) {
+std::size_t estimate_memory(const TrainConfig& config, const std::array<std::int64_t, 3>& stored) {
     // Floats per pixel of full resolution that one image holds until its backward: per stage the two raw convolution
     // outputs, from which all that follows them is made again; coarser stages hold fewer pixels.
     const auto& c = config.channels;
@@ -79,8 +79,8 @@ std::size_t estimate_memory(const TrainConfig& config) {
         }
     }
     const double pixels = static_cast<double>(config.patch[0] * config.patch[1] * config.patch[2]);
-    double image_share = 1;
-    for (int axis = 0; axis < config.dims; ++axis) image_share *= 1.5;
+    const double image_share =
+        static_cast<double>(stored[0]) * static_cast<double>(stored[1]) * static_cast<double>(stored[2]) / pixels;
     // Views: the stored image twice and its field.
     floats +=
         passing + image_share * (static_cast<double>(config.dims) + 2 * static_cast<double>(config.in_channels)) / 2;
@@ -96,12 +96,12 @@ std::size_t estimate_memory(const TrainConfig& config) {
     return static_cast<std::size_t>(2 * static_cast<double>(config.batch) * pixels * floats * sizeof(float) + weights);
 }
 
-std::int64_t largest_batch(const TrainConfig& config, std::size_t bytes) {
+std::int64_t largest_batch(const TrainConfig& config, const std::array<std::int64_t, 3>& stored, std::size_t bytes) {
     TrainConfig tried = config;
     std::int64_t fits = 0, beyond = config.batch + 1;
     while (fits + 1 < beyond) {
         tried.batch = fits + (beyond - fits) / 2;
-        (estimate_memory(tried) <= bytes ? fits : beyond) = tried.batch;
+        (estimate_memory(tried, stored) <= bytes ? fits : beyond) = tried.batch;
     }
     return fits;
 }

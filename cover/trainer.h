@@ -1,6 +1,7 @@
 // A training run without its files: weights, optimizer, schedule and the views of each batch. Spec section 7.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <vector>
 
@@ -59,9 +60,10 @@ private:
 };
 
 // Bytes of tensors that a step holds at its peak, weights and moments included. An upper estimate within a few percent.
-std::size_t estimate_memory(const TrainConfig& config);
+// stored: sides (D, H, W) of the images as they lie in the file, from which the patches are cut.
+std::size_t estimate_memory(const TrainConfig& config, const std::array<std::int64_t, 3>& stored);
 
 // Largest batch up to config.batch whose estimate fits `bytes`; 0 when not even one sample does.
-std::int64_t largest_batch(const TrainConfig& config, std::size_t bytes);
+std::int64_t largest_batch(const TrainConfig& config, const std::array<std::int64_t, 3>& stored, std::size_t bytes);
 
 }  // namespace cover

@@ -63,6 +63,7 @@ struct H5Dataset {
     std::int64_t shuffle_size = 0;         // bytes of an element as the shuffle filter sees it
     std::vector<H5Chunk> chunks;           // in row-major order of `at`; empty when there are more than max_chunks
     bool too_many_chunks = false;
+    std::int64_t stored = 0;           // chunked: bytes of all chunks in the file
     std::vector<std::string> strings;  // elements of a dataset of variable-length strings
 
     std::int64_t count() const;      // elements
@@ -94,6 +95,10 @@ public:
     std::vector<double> numbers(const std::string& object, const std::string& name) const;
     std::string string(const std::string& object, const std::string& name) const;
 
+    // A shape is only a promise. Throws Error(data) when `dataset` was never written, or when its chunks cannot hold
+    // `bytes` bytes: before memory is asked for them.
+    void check_held(const H5Dataset& dataset, std::int64_t bytes) const;
+
     // All elements in row-major order. Throws Error(data) for a type, size or checksum that does not fit.
     std::vector<double> read_doubles(const H5Dataset& dataset) const;
     std::vector<float> read_floats(const H5Dataset& dataset) const;
@@ -113,6 +118,7 @@ private:
     explicit H5File(std::shared_ptr<const State> state) : state_(std::move(state)) {}
     std::shared_ptr<const State> state_;
     friend class H5Stream;
+    friend H5File open_h5_with_answer(const std::string& path, const std::string& answer);
 };
 
 // Rows of a numeric dataset of any chunk shape, one after the other, read by the library in a child of its own.

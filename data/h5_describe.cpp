@@ -301,6 +301,7 @@ private:
         const bool too_many =
             expected < 0 || expected > H5File::max_chunks || chunks_squared_ + expected * expected > chunk_budget;
         out["too_many_chunks"] = too_many;
+        out["stored"] = H5Dget_storage_size(dataset);
         if (too_many) return;
         chunks_squared_ += expected * expected;
         hsize_t count = 0;

@@ -128,6 +128,14 @@ private:
         return d;
     }
 
+    // Before memory is asked for: deflate cannot do better than 1032 to 1, and without it every byte is there.
+    static bool can_hold(const H5Dataset& d, const H5Chunk& chunk, std::int64_t chunk_bytes) {
+        for (std::size_t i = 0; i < d.filters.size(); ++i)
+            if (d.filters[i] == H5Filter::deflate && !(chunk.filter_mask >> i & 1))
+                return chunk.size >= 0 && chunk_bytes / 1040 <= chunk.size + 64;
+        return chunk.size >= chunk_bytes;
+    }
+
     void chunked(const json& j, H5Dataset& d) const {
         d.chunk_side = j.at("chunk_side").get<std::vector<std::int64_t>>();
         check(d, d.chunk_side.size() == d.shape.size() && !d.shape.empty(), "chunks of another rank");
@@ -145,6 +153,8 @@ private:
         if (j.contains("shuffle_size")) d.shuffle_size = j["shuffle_size"].get<std::int64_t>();
         check(d, d.shuffle_size >= 0 && d.shuffle_size < (std::int64_t{1} << 31), "an impossible shuffle filter");
         d.too_many_chunks = j.at("too_many_chunks").get<bool>();
+        d.stored = j.at("stored").get<std::int64_t>();
+        check(d, d.stored >= 0 && d.stored <= file_size_, "chunks of more bytes than the file");
         if (d.too_many_chunks) return;
         for (const json& entry : j.at("chunks")) {
             H5Chunk chunk;
@@ -156,6 +166,7 @@ private:
                 check(d, at >= 0 && at < d.shape[axis] && at % d.chunk_side[axis] == 0, "a chunk outside of its shape");
                 chunk.at.push_back(at);
             }
+            check(d, can_hold(d, chunk, chunk_bytes), "a chunk of fewer bytes than its elements need");
             d.chunks.push_back(std::move(chunk));
         }
         std::sort(d.chunks.begin(), d.chunks.end(), [](const H5Chunk& a, const H5Chunk& b) { return a.at < b.at; });

@@ -19,4 +19,7 @@ struct H5Facts {
 // bytes.
 H5Facts parse_h5_facts(const std::string& answer, const std::string& path, std::int64_t file_size);
 
+// H5File::open() with a child's answer that is known already.
+H5File open_h5_with_answer(const std::string& path, const std::string& answer);
+
 }  // namespace cover

@@ -14,7 +14,7 @@ inline constexpr const char* h5_child_argument = "__look-at-hdf5";
 // Of the child's processor time; and of waiting for an answer, on a machine that is busy otherwise.
 inline constexpr int h5_time_limit_seconds = 20;
 inline constexpr int h5_patience_seconds = 60;
-inline constexpr std::int64_t h5_max_answer_bytes = std::int64_t{256} << 20;
+inline constexpr std::int64_t h5_max_answer_bytes = std::int64_t{64} << 20;
 
 // Set by run_child_if_asked(): a program whose main() does not call it must not start itself again.
 void h5_child_is_served();

@@ -86,8 +86,10 @@ bool H5Dataset::row_is_one_read() const {
     return true;
 }
 
-H5File H5File::open(const std::string& path) {
-    auto state = std::make_shared<State>();
+namespace {
+
+std::shared_ptr<H5File::State> open_bytes(const std::string& path) {
+    auto state = std::make_shared<H5File::State>();
     state->path = path;
     state->file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     require(state->file >= 0, ErrorKind::data, "[hdf5] cannot open ", path, ": ", strerror(errno));
@@ -96,8 +98,21 @@ H5File H5File::open(const std::string& path) {
             " is not a file");
     state->size = facts.st_size;
     require(state->size > 0, ErrorKind::data, "[hdf5] ", path, ": the file is empty; copy or make it again");
+    return state;
+}
+
+}  // namespace
+
+H5File H5File::open(const std::string& path) {
+    auto state = open_bytes(path);
     H5Child child(state->file, "facts", "", path);
     state->facts = parse_h5_facts(child.answer(), path, state->size);
+    return H5File(std::move(state));
+}
+
+H5File open_h5_with_answer(const std::string& path, const std::string& answer) {
+    auto state = open_bytes(path);
+    state->facts = parse_h5_facts(answer, path, state->size);
     return H5File(std::move(state));
 }
 
@@ -150,6 +165,17 @@ std::string H5File::string(const std::string& object, const std::string& name) c
     require(attribute && attribute->strings.size() == 1, ErrorKind::data, "[hdf5] ", path(), ": ", object,
             " has no attribute '", name, "' that is a string");
     return attribute->strings[0];
+}
+
+void H5File::check_held(const H5Dataset& d, std::int64_t bytes) const {
+    require(d.unreadable.empty(), ErrorKind::data, "[hdf5] ", state_->where(d), " ", d.unreadable);
+    const bool written = d.layout == H5Layout::compact || (d.layout == H5Layout::contiguous && d.offset >= 0) ||
+                         (d.layout == H5Layout::chunked && d.stored > 0);
+    require(written, ErrorKind::data, "[hdf5] ", state_->where(d), " was never written; make the file again");
+    // Deflate cannot do better than 1032 to 1.
+    require(d.layout != H5Layout::chunked || bytes / 1040 <= d.stored + 4096, ErrorKind::data, "[hdf5] ",
+            state_->where(d), " promises samples of ", bytes, " bytes and stores ", d.stored,
+            " in all; the file is damaged");
 }
 
 std::vector<unsigned char> H5File::read_bytes(const H5Dataset& d) const {

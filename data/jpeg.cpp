@@ -19,6 +19,7 @@ struct Decoder {
     jpeg_decompress_struct jpeg{};
     jpeg_error_mgr errors{};
     std::jmp_buf jump;
+    jpeg_progress_mgr progress{};
     char message[JMSG_LENGTH_MAX] = "unknown fault";
     bool damaged = false;  // libjpeg went on with made-up pixels
 };
@@ -39,6 +40,16 @@ void on_message(j_common_ptr jpeg, int level) {
         return;
     if (!decoder->damaged) jpeg->err->format_message(jpeg, decoder->message);
     decoder->damaged = true;
+}
+
+// A few bytes per scan make libjpeg go over the whole picture again: a hostile file could keep it busy for hours.
+// Encoders write about ten scans.
+void on_progress(j_common_ptr jpeg) {
+    constexpr int most_scans = 200;
+    if (!jpeg->is_decompressor || reinterpret_cast<j_decompress_ptr>(jpeg)->input_scan_number <= most_scans) return;
+    auto* decoder = static_cast<Decoder*>(jpeg->client_data);
+    std::strncpy(decoder->message, "more than 200 scans", sizeof decoder->message - 1);
+    std::longjmp(decoder->jump, 1);
 }
 
 bool read_header(Decoder* d, std::string_view bytes, bool gray) {
@@ -93,6 +104,8 @@ bool create(Decoder* d) {
     if (setjmp(d->jump)) return false;
     jpeg_create_decompress(&d->jpeg);
     d->jpeg.mem->max_memory_to_use = 1L << 30;
+    d->progress.progress_monitor = on_progress;
+    d->jpeg.progress = &d->progress;
     return true;
 }
 
@@ -109,8 +122,9 @@ RawImage decode_jpeg(std::string_view bytes, const std::string& name, bool gray)
     out.height = decoder.jpeg.output_height;
     out.channels = decoder.jpeg.output_components;
     out.colour = out.channels > 1;
-    // A block of 64 samples takes a bit at least; progressive files code runs of empty blocks, so be generous.
-    check_size(name, out.width, out.height, out.channels, static_cast<std::int64_t>(bytes.size()), 65536);
+    // A Huffman code takes a bit at least for each block of 64 samples; arithmetic coding may take less.
+    check_size(name, out.width, out.height, out.channels, static_cast<std::int64_t>(bytes.size()),
+               decoder.jpeg.arith_code ? 16384 : 2048);
     const std::size_t row_bytes = static_cast<std::size_t>(out.width) * static_cast<std::size_t>(out.channels);
     out.samples.resize(row_bytes * static_cast<std::size_t>(out.height));
     require(read_rows(&decoder, out.samples.data(), row_bytes) && !decoder.damaged, ErrorKind::data, "[image] ", name,

@@ -84,6 +84,7 @@ std::string PatchSource::find_images(const PatchAccess& access) {
 
 void PatchSource::find_axes(const std::string& owner) {
     const H5Dataset& first = *images.datasets[0];
+    require(first.type.numeric(), ErrorKind::data, "[patches] ", path, ": ", first.path, " holds no numbers");
     const int rank = static_cast<int>(first.shape.size());
     std::string name;
     if (const H5Attribute* attribute = file.find_attribute(owner, "axes");
@@ -110,7 +111,6 @@ void PatchSource::find_axes(const std::string& owner) {
     channels = static_cast<int>(side(axes.c));
     samples = images.rows ? first.shape[0] : static_cast<std::int64_t>(images.datasets.size());
     for (const H5Dataset* d : images.datasets) {
-        require(d->type.numeric(), ErrorKind::data, "[patches] ", path, ": ", d->path, " holds no numbers");
         require(d->shape == first.shape && d->type == first.type, ErrorKind::data, "[patches] ", path, ": ", d->path,
                 " has another shape or type than ", first.path, "; all samples of a file are alike");
     }
@@ -140,8 +140,12 @@ void PatchSource::find_values(const std::string& owner, const PatchAccess& acces
         scale = 1.0 / (std::ldexp(1.0, static_cast<int>(8 * type.size)) - 1.0);
 }
 
+std::string PatchSource::name_of(std::int64_t sample, const std::vector<std::string>& names) const {
+    if (!names.empty()) return names[static_cast<std::size_t>(sample)];
+    return text(std::filesystem::path(path).filename().string(), ":", sample);
+}
+
 void PatchSource::find_names() {
-    const std::string name = std::filesystem::path(path).filename().string();
     const auto read = [&](const char* dataset) {
         std::vector<std::string> out;
         const H5Dataset* d = file.find(dataset);
@@ -150,9 +154,8 @@ void PatchSource::find_names() {
             require(static_cast<std::int64_t>(out.size()) == samples, ErrorKind::data, "[patches] ", path, ": ",
                     dataset, " has ", out.size(), " entries for ", samples, " samples");
         } else if (d && d->type.kind == H5Kind::integer && d->count() == samples) {
-            for (const double x : file.read_doubles(dataset)) out.push_back(text(static_cast<std::int64_t>(x)));
-        } else {
-            for (std::int64_t i = 0; i < samples; ++i) out.push_back(text(name, ":", i));
+            for (const double x : file.read_doubles(dataset))
+                out.push_back(std::abs(x) < 0x1p63 ? text(static_cast<std::int64_t>(x)) : text(x));
         }
         return out;
     };
@@ -163,6 +166,7 @@ void PatchSource::find_names() {
 PatchSource::PatchSource(const std::string& p, const PatchAccess& access) : path(p), file(H5File::open(p)) {
     const std::string owner = find_images(access);
     find_axes(owner);
+    for (const H5Dataset* d : images.datasets) file.check_held(*d, count() * d->type.size);
     find_values(owner, access);
     find_names();
     const std::string why = open_rows(images, access);

@@ -47,7 +47,7 @@ struct PatchSource {
     std::vector<double> spacing;
     bool scaled = false;  // the file names scale or offset
     double scale = 1, offset = 0;
-    std::vector<std::string> subjects, sources;
+    std::vector<std::string> subjects, sources;  // empty where the file names none
 
     SampleRows labels;
     LabelKind label_kind = LabelKind::none;
@@ -58,6 +58,8 @@ struct PatchSource {
     PatchSource(const std::string& path, const PatchAccess& access);
 
     std::int64_t count() const { return grid.pixels() * channels; }
+    // The entry of subjects or sources, "FILE.h5:i" where there are none.
+    std::string name_of(std::int64_t sample, const std::vector<std::string>& names) const;
     // (D, H, W) class numbers, or one of them.
     void read_labels(std::int64_t sample, std::uint8_t* out) const;
     SampleGeometry geometry(std::int64_t sample) const;

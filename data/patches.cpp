@@ -80,14 +80,14 @@ std::array<double, 2> PatchFile::type_range(std::int64_t sample) const {
     return {std::min(a, b), std::max(a, b)};
 }
 
-const std::string& PatchFile::subject(std::int64_t sample) const {
+std::string PatchFile::subject(std::int64_t sample) const {
     const PatchSource& s = state_->locate(sample);
-    return s.subjects[static_cast<std::size_t>(sample)];
+    return s.name_of(sample, s.subjects);
 }
 
-const std::string& PatchFile::source(std::int64_t sample) const {
+std::string PatchFile::source(std::int64_t sample) const {
     const PatchSource& s = state_->locate(sample);
-    return s.sources[static_cast<std::size_t>(sample)];
+    return s.name_of(sample, s.sources);
 }
 
 std::string PatchFile::where(std::int64_t sample) const {

@@ -65,8 +65,8 @@ public:
     bool streamed() const;
 
     // From /subject and /source; without them "FILE:i" of the file's name, so that every sample is its own subject.
-    const std::string& subject(std::int64_t sample) const;
-    const std::string& source(std::int64_t sample) const;
+    std::string subject(std::int64_t sample) const;
+    std::string source(std::int64_t sample) const;
     // "FILE.h5: sample 3", i counted within its file.
     std::string where(std::int64_t sample) const;
     // The root attribute of the first file, JSON; "" when there is none.

@@ -73,7 +73,10 @@ private:
         require(fs::is_directory(options_.labels, error), ErrorKind::data, "[prepare] ", options_.labels,
                 ": --labels needs a folder");
         std::vector<std::string> paths;
-        for (const auto& entry : fs::directory_iterator(options_.labels)) {
+        const fs::directory_iterator entries(options_.labels, error);
+        require(!error, ErrorKind::data, "[prepare] ", options_.labels,
+                ": the folder cannot be read: ", error.message());
+        for (const auto& entry : entries) {
             const InputKind kind =
                 is_hidden(entry.path().string()) ? InputKind::unknown : kind_of(entry.path().string());
             if (kind == InputKind::picture || kind == InputKind::volume) paths.push_back(entry.path().string());

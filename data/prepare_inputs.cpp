@@ -18,6 +18,8 @@ namespace {
 
 using CsvRow = std::vector<std::pair<std::string, std::string>>;
 
+constexpr std::size_t most_fields = std::size_t{1} << 22;
+
 std::string lower(std::string s) {
     std::transform(s.begin(), s.end(), s.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
     return s;
@@ -61,10 +63,11 @@ std::vector<std::string> files_below(const fs::path& folder) {
 void add_folder(const std::string& folder, const PrepareOptions& options, std::vector<InputFile>& out,
                 std::vector<BadInput>& bad) {
     const fs::path root(folder);
-    const bool nested = fs::is_directory(root / "images");
+    std::error_code error;
+    const bool nested = fs::is_directory(root / "images", error);
     std::map<std::string, CsvRow> index;
     std::set<std::string> splits, wanted;
-    const bool has_index = fs::is_regular_file(root / "index.csv");
+    const bool has_index = fs::is_regular_file(root / "index.csv", error);
     if (has_index)
         for (const CsvRow& row : read_csv((root / "index.csv").string())) {
             const std::string id = value_of(row, {"id"}), split = value_of(row, {"split"});
@@ -129,6 +132,7 @@ std::vector<CsvRow> read_csv(const std::string& path) {
     std::vector<std::vector<std::string>> lines;
     std::vector<std::string> fields(1);
     bool quoted = false;
+    std::size_t field_count = 0;
     const auto end_line = [&] {
         if (fields.size() > 1 || !fields[0].empty()) lines.push_back(fields);
         fields.assign(1, "");
@@ -146,12 +150,18 @@ std::vector<CsvRow> read_csv(const std::string& path) {
             quoted = true;
         } else if (c == ',') {
             fields.emplace_back();
+            require(++field_count <= most_fields, ErrorKind::data, "[prepare] ", path, ": more than ", most_fields,
+                    " fields; an index has a line per image and a few columns");
         } else if (c == '\n') {
             end_line();
+            require(++field_count <= most_fields, ErrorKind::data, "[prepare] ", path, ": more than ", most_fields,
+                    " fields; an index has a line per image and a few columns");
         } else if (c != '\r') {
             fields.back() += c;
         }
     }
+    require(!quoted, ErrorKind::data, "[prepare] ", path,
+            ": a quotation mark opens a field that never ends; mend the file");
     end_line();
     std::vector<CsvRow> out;
     for (std::size_t i = 1; i < lines.size(); ++i) {

@@ -75,6 +75,49 @@ TEST_CASE("options: what is missing or belongs nowhere is a usage error") {
     CHECK(!refusal({"pretrain", "--data", "a.h5", "--out", "r", "--lr", "1", "--lr", "2"}).empty());
 }
 
+TEST_CASE("options: every refusal says where, why and what to do") {
+    for (const auto& words : std::vector<std::vector<const char*>>{{},
+                                                                   {"bench"},
+                                                                   {"verify"},
+                                                                   {"bench", "stp"},
+                                                                   {"bench", "--stp"},
+                                                                   {"--version", "x"},
+                                                                   {"demo", "--", "x"},
+                                                                   {"demo", "extra"},
+                                                                   {"demo", "--seed", "-1"},
+                                                                   {"demo", "--threads", "-4"},
+                                                                   {"export"},
+                                                                   {"export", "a", "b", "--out", "c"},
+                                                                   {"info", "a", "b"},
+                                                                   {"evaluate", "--pairs", "1e99"},
+                                                                   {"evaluate", "--weights", "--data", "x"},
+                                                                   {"prepare", "a", "--channels-in", "x"},
+                                                                   {"pretrain", "--out"},
+                                                                   {"pretrain", "--out", "a", "--out", "b"},
+                                                                   {"pretrain", "--data", "--out", "r"},
+                                                                   {"pretrain", "--lr"},
+                                                                   {"pretrain", "--lr", "1", "--lr", "2"},
+                                                                   {"pretrain", "--set"},
+                                                                   {"bench", "step", "--steps", "many"},
+                                                                   {"bench", "step", "--steps="},
+                                                                   {"bench", "step", "--json=3"},
+                                                                   {"bench", "ops", "--seconds", "nan"},
+                                                                   {"verify", "golden"}}) {
+        const std::string sentence = refusal(words);
+        CHECK_MESSAGE(sentence.rfind("[", 0) == 0, sentence);
+        CHECK_MESSAGE(sentence.find("; ") != std::string::npos, sentence);
+        // The parser's own wording is not passed on.
+        for (const char* raw : {"required", "received", "Could not", "not expected", "At Most", "disallowed"})
+            CHECK_MESSAGE(sentence.find(raw) == std::string::npos, sentence);
+    }
+    CHECK(contains(refusal({"bench", "step", "--steps", "many"}), "'many' is no whole number"));
+    CHECK(contains(refusal({"pretrain", "--lr"}), "--lr: its value is missing; write --lr X"));
+    CHECK(contains(refusal({"pretrain", "--lr", "1", "--lr", "2"}), "more than once"));
+    CHECK(contains(refusal({"pretrain", "--out", "--steps", "3"}), "--out: its value is missing, '--steps' follows"));
+    CHECK(contains(refusal({"bench", "step", "--json=3"}), "--json: is a switch"));
+    CHECK(contains(std::get<TextOptions>(parse({"help", "bench", "step"})).text, "Usage: cover bench step"));
+}
+
 TEST_CASE("options: what a later version brings says so") {
     for (const auto& words : std::vector<std::vector<const char*>>{{"finetune"}, {"report"}})
         CHECK(contains(refusal(words), "this version"));

@@ -307,27 +307,33 @@ TEST_CASE("nn: the memory estimate holds and is not wasteful") {
         config.batch = 2;
         config.steps = 1;
         config.degree = 0.25;
-        const std::int64_t stored = side * 3 / 2;
-        complete_config(config, {dims, 1, {dims == 3 ? stored : 1, stored, stored}, 2});
+        const std::int64_t longest = side * 3 / 2;
+        const std::array<std::int64_t, 3> stored{dims == 3 ? longest : 1, longest, longest};
+        complete_config(config, {dims, 1, stored, 2});
         release_unused_memory();
         const std::size_t before = memory_statistics().in_use;
         reset_memory_peak();
         Trainer trainer(config, test::cpu_stream());
-        trainer.step(test::random_tensor({2, dims == 3 ? stored : 1, stored, stored, 1}, DType::float32, 8, 0, 1),
+        trainer.step(test::random_tensor({2, stored[0], stored[1], stored[2], 1}, DType::float32, 8, 0, 1),
                      {{0, 0}, {0, 1}});
         const std::size_t used = memory_statistics().peak - before;
-        const std::size_t estimate = estimate_memory(config);
+        const std::size_t estimate = estimate_memory(config, stored);
         CHECK_MESSAGE(used <= estimate, dims, "D: used ", used, ", estimated ", estimate);
         CHECK_MESSAGE(static_cast<double>(estimate) <= 1.6 * static_cast<double>(used), dims, "D: used ", used,
                       ", estimated ", estimate);
-        CHECK(largest_batch(config, estimate) == 2);
-        CHECK(largest_batch(config, estimate - 1) == 1);
-        CHECK(largest_batch(config, 1000) == 0);
+        CHECK(largest_batch(config, stored, estimate) == 2);
+        CHECK(largest_batch(config, stored, estimate - 1) == 1);
+        CHECK(largest_batch(config, stored, 1000) == 0);
         config.batch = 1 << 20;
-        CHECK(largest_batch(config, estimate) == 2);
+        CHECK(largest_batch(config, stored, estimate) == 2);
         config.batch = 2;
         config.heads = {1024, 1024, 1024, 1024, 1024};
-        CHECK(estimate_memory(config) > 3 * estimate);
+        CHECK(estimate_memory(config, stored) > 3 * estimate);
+        config.heads = TrainConfig().heads;
+        // Two copies of the image and its field: what larger stored images cost.
+        const std::array<std::int64_t, 3> larger{stored[0], stored[1], 100 * stored[2]};
+        const auto added = static_cast<std::size_t>(2 * 99 * stored[0] * stored[1] * stored[2]) * sizeof(float);
+        CHECK(estimate_memory(config, larger) >= estimate + 2 * added);
     }
 }
 

@@ -1,0 +1,62 @@
+#!/bin/sh
+# fuzz.sh SECONDS [TARGET...]: feeds every reader of foreign files (or those named) with mutations of tests/fuzz/corpus,
+# for so many seconds each, under the address and undefined-behaviour sanitizers. Build and new inputs lie in build-fuzz;
+# a finding is kept in build-fuzz/findings and is read again by `cover_replay TARGET FILE`. Exit 1 with a finding.
+set -eu
+cd "$(dirname "$0")/.."
+seconds=${1:-60}
+[ $# -eq 0 ] || shift
+targets=${*:-$(ls tests/fuzz/corpus)}
+build=${BUILD_FUZZ:-build-fuzz}
+
+clang=""
+for name in clang++ clang++-19 clang++-18 clang++-17 clang++-16 clang++-15 clang++-14; do
+    command -v "$name" > /dev/null || continue
+    clang=$name
+    break
+done
+if [ -z "$clang" ]; then
+    echo "fuzz: clang is not here. On Debian: apt-get install clang libclang-rt-14-dev. Then run make fuzz again."
+    exit 1
+fi
+mkdir -p "$build/findings"
+echo 'extern "C" int LLVMFuzzerTestOneInput(const unsigned char*, unsigned long) { return 0; }' > "$build/probe.cpp"
+if ! "$clang" -fsanitize=fuzzer,address,undefined -o "$build/probe" "$build/probe.cpp" 2> "$build/probe.log"; then
+    echo "fuzz: $clang cannot link libFuzzer and the sanitizers. On Debian: apt-get install libclang-rt-14-dev."
+    cat "$build/probe.log"
+    exit 1
+fi
+
+launcher=""
+command -v ccache > /dev/null && launcher=-DCMAKE_CXX_COMPILER_LAUNCHER=ccache
+sanitize="-fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=all -fno-omit-frame-pointer"
+cmake -S . -B "$build" -G Ninja -DCOVER_FUZZ=ON -DCMAKE_CXX_COMPILER="$clang" $launcher \
+    -DCMAKE_BUILD_TYPE=Release -DCMAKE_CXX_FLAGS_RELEASE="-O1 -g1" \
+    -DCMAKE_CXX_FLAGS="$sanitize -Wno-error" > "$build/cmake.log"
+cmake --build "$build" --target fuzzers
+
+status=0
+summary=""
+for target in $targets; do
+    mkdir -p "$build/corpus/$target"
+    echo "== $target: $seconds s"
+    log=$build/$target.log
+    if UBSAN_OPTIONS=print_stacktrace=1 "$build/tests/fuzz/fuzz_$target" -max_total_time="$seconds" -timeout=25 \
+        -rss_limit_mb=2560 -max_len=65536 -print_final_stats=1 -artifact_prefix="$build/findings/$target-" \
+        "$build/corpus/$target" "tests/fuzz/corpus/$target" > "$log" 2>&1; then
+        found="no finding"
+    else
+        found="FINDING, see $log and $build/findings"
+        status=1
+    fi
+    runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")
+    peak=$(sed -n 's/^stat::peak_rss_mb: *//p' "$log")
+    cover=$(grep -o 'cov: [0-9]*' "$log" | tail -n 1 | cut -d ' ' -f 2)
+    line="$target: ${runs:-?} inputs in $seconds s, ${cover:-?} edges, peak ${peak:-?} MiB, $found"
+    echo "$line"
+    summary="$summary$line
+"
+done
+echo "== summary"
+printf '%s' "$summary"
+exit $status

@@ -1,0 +1,35 @@
+#!/bin/sh
+# sanitize.sh asan|tsan: builds with sanitizers in build-asan or build-tsan and runs the tests there.
+#   asan: address (leaks included) and undefined behaviour, all tests but those named below.
+#   tsan: data races, the tests of threads: pool, loader, and a training step with several of them.
+set -eu
+cd "$(dirname "$0")/.."
+kind=${1:-asan}
+build=build-$kind
+case $kind in
+asan)
+    flags="-fsanitize=address,undefined -fno-sanitize-recover=all"
+    # The two tests of weak symbols read the object files, and sanitizers put symbols of their own there.
+    cases=""
+    without="instruction sets:*"
+    ;;
+tsan)
+    flags="-fsanitize=thread"
+    cases="parallel:*,loader:*,views: same bits*,*does not depend on threads*,*any number of threads*"
+    without=""
+    ;;
+*)
+    echo "usage: sanitize.sh asan|tsan"
+    exit 2
+    ;;
+esac
+launcher=""
+command -v ccache > /dev/null && launcher=-DCMAKE_CXX_COMPILER_LAUNCHER=ccache
+cmake -S . -B "$build" -G Ninja $launcher -DCMAKE_BUILD_TYPE=Release -DCMAKE_CXX_FLAGS_RELEASE="-O1 -g1" \
+    -DCMAKE_CXX_FLAGS="$flags -fno-omit-frame-pointer" > /dev/null
+cmake --build "$build"
+
+export ASAN_OPTIONS="detect_leaks=1:detect_stack_use_after_return=1:strict_string_checks=1:allocator_may_return_null=1"
+export UBSAN_OPTIONS=print_stacktrace=1
+export TSAN_OPTIONS="halt_on_error=1:second_deadlock_stack=1"
+"$build/tests/cover_tests" ${cases:+-tc="$cases"} ${without:+-tce="$without"}
