@@ -12,6 +12,7 @@ int run(const PrepareOptions&);
 int run(const PretrainOptions&);
 int run(const EvaluateOptions&);
 int run(const ExportOptions&);
+int run(const ReportOptions&);
 int run(const ApplyOptions&);
 int run(const VerifyGoldenOptions&);
 int run(const VerifyRunsOptions&);

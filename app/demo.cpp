@@ -107,14 +107,12 @@ int run(const DemoOptions& options) {
     config.degree = 1;
     config.threads = options.threads;
     config.seed = options.seed;
-    auto outcome = train(config, folder, {heldout_file});
+    const auto outcome = train(config, folder, {heldout_file});
 
     std::fprintf(stderr, "3/4 evaluate on images that were held out\n");
     ConfigSources machine;
     if (options.threads > 0) machine.options.emplace_back("threads", Values{text(options.threads)});
     const Evaluation scores = evaluate(folder, {heldout_file}, 64, 1, machine);
-    outcome.report.scores = score_rows(scores);
-    write_report(folder, outcome.report);
 
     std::fprintf(stderr, "4/4 export\n");
     ExportOptions exporting;

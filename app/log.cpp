@@ -103,14 +103,10 @@ LogHistory read_log(const std::string& path, std::int64_t last_step, std::int64_
         const auto at = static_cast<std::int64_t>(step);
         if (kind == "step" && step > 0) {
             history.steps.push_back(
-                {at, number(event, "loss_vec"), number(event, "loss_con"), number(event, "loss_vec_ratio")});
+                {.step = at, .loss_con = number(event, "loss_con"), .loss_vec_ratio = number(event, "loss_vec_ratio")});
             if (const double seconds = number(event, "seconds"); seconds > 0) history.seconds += seconds;
         }
-        if (kind == "rollback") {
-            std::erase_if(history.steps, [&](const StepPoint& point) { return point.step > at; });
-            std::erase_if(history.heldout, [&](const Heldout& point) { return point.step > at; });
-        }
-        if (kind == "holdout" && step >= 0) history.heldout.push_back({at, number(event, "loss_vec_ratio")});
+        if (kind == "rollback") std::erase_if(history.steps, [&](const StepPoint& point) { return point.step > at; });
     }
     return history;
 }

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "app/report.h"
+#include "app/run_log.h"
 
 namespace cover::app {
 
@@ -41,8 +41,7 @@ private:
 
 // What log.jsonl says of the steps up to `last_step`.
 struct LogHistory {
-    std::vector<StepPoint> steps;
-    std::vector<Heldout> heldout;
+    std::vector<StepPoint> steps;     // step, loss_con and loss_vec_ratio
     double seconds = 0;               // of those steps
     bool finished = false;            // its last event is the stop of a finished run
     std::uint64_t bytes = 0;          // of what was read

@@ -17,7 +17,6 @@ namespace {
 // Commands and options that the documents promise and a later version brings.
 const std::map<std::string, std::string> later_commands{
     {"finetune", "fine-tuning on a downstream task"},
-    {"report", "writing a report of an earlier run"},
 };
 
 // CLI11 lets "-1" become the largest unsigned number.
@@ -250,6 +249,24 @@ void add_apply(Parsers& parsers, CLI::App& root, ApplyOptions& o) {
     };
 }
 
+void add_report(Parsers& parsers, CLI::App& root, ReportOptions& o) {
+    auto& p = add(parsers, root, "report", "report.html of a run, made anew from its folder",
+                  "  cover report run\n"
+                  "  cover report run --out supplement.html --weights run/checkpoints/step-0001000\n"
+                  "  cover report run --data moved/xrays.h5\n");
+    p.app->add_option("RUN", o.run, "run folder")->type_name("");
+    p.app->add_option("--out", o.out, "page to write (RUN/report.html)")->type_name("FILE.html");
+    p.app->add_option("--weights", o.weights, "checkpoint or weights file to show (RUN/model.safetensors)")
+        ->type_name("CHECKPOINT");
+    p.app->add_option("--data", o.data, "patch files to show, where those of the run were moved")->type_name("FILE.h5");
+    p.app->add_option("--threads", o.threads, "threads that compute (as many as the run had)")->type_name("N");
+    p.result = [&p, &o] {
+        p.require_value(!o.run.empty(), "the run folder");
+        if (o.threads < 0) usage(text("[report] --threads: is ", o.threads, "; at least 0 is needed"));
+        return Command(o);
+    };
+}
+
 void add_verify(Parsers& parsers, CLI::App& verify, VerifyGoldenOptions& o) {
     auto& p = add(parsers, verify, "golden", "run the model of a golden file and compare every number",
                   "  cover verify golden cover2d.h5\n"
@@ -365,6 +382,7 @@ Command parse_command_line(int argc, const char* const* argv) {
     EvaluateOptions evaluate;
     ExportOptions export_weights;
     ApplyOptions apply;
+    ReportOptions report;
     VerifyGoldenOptions golden;
     VerifyRunsOptions runs;
     std::vector<std::string> run_folders;
@@ -377,6 +395,7 @@ Command parse_command_line(int argc, const char* const* argv) {
     add_pretrain(parsers, root, pretrain);
     add_evaluate(parsers, root, evaluate);
     add_export(parsers, root, export_weights);
+    add_report(parsers, root, report);
     add_apply(parsers, root, apply);
     auto* verify = root.add_subcommand("verify", "check this program's numbers");
     add_verify(parsers, *verify, golden);

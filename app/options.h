@@ -61,6 +61,12 @@ struct ApplyOptions {
     bool overwrite = false, json = false;
 };
 
+struct ReportOptions {
+    std::string run, out, weights;  // out: empty for RUN/report.html; weights: empty for the run's latest
+    std::vector<std::string> data;
+    int threads = 0;
+};
+
 struct VerifyGoldenOptions {
     std::vector<std::string> files;
     std::string dump;
@@ -100,8 +106,8 @@ struct InfoOptions {
 };
 
 using Command = std::variant<TextOptions, DemoOptions, PrepareOptions, PretrainOptions, EvaluateOptions, ExportOptions,
-                             ApplyOptions, VerifyGoldenOptions, VerifyRunsOptions, VerifyBatchOptions, BenchStepOptions,
-                             BenchOpsOptions, InfoOptions>;
+                             ApplyOptions, ReportOptions, VerifyGoldenOptions, VerifyRunsOptions, VerifyBatchOptions,
+                             BenchStepOptions, BenchOpsOptions, InfoOptions>;
 
 // Throws Error(usage) on an unknown command or option (naming the nearest), a missing one, or a value that cannot be
 // read.

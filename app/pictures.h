@@ -1,12 +1,10 @@
-// Samples of patch files as tensors, and as the pictures of a report.
+// Samples of patch files as tensors.
 #pragma once
 
 #include <cstdint>
-#include <string>
 #include <vector>
 
-#include "app/report.h"
-#include "cover/model.h"
+#include "core/tensor.h"
 #include "cover/views.h"
 #include "data/patches.h"
 
@@ -16,10 +14,5 @@ namespace cover::app {
 Tensor read_images(const PatchFile& patches, const std::vector<std::int64_t>& samples);
 
 std::vector<SampleKey> keys_of(const std::vector<std::int64_t>& samples, std::uint32_t epoch);
-
-// Two samples of `from`, evenly spaced, as training would show them to the model, and what it predicts. `what` opens
-// the caption.
-std::vector<ViewPair> picture_pairs(const Model& model, const TrainConfig& config, const PatchFile& patches,
-                                    const std::vector<std::int64_t>& from, const std::string& what, Stream& stream);
 
 }  // namespace cover::app

@@ -1,79 +1,264 @@
 #include "app/report.h"
 
+#include <fmt/format.h>
+
 #include <cmath>
 
+#include "app/progress.h"
 #include "app/report_parts.h"
 
 namespace cover::app {
 namespace {
 
-constexpr const char* style = R"css(
-:root { color-scheme: light dark; --back: #fff; --text: #1c1f24; --soft: #5b6470; --line: #d5d9df; --card: #f6f7f9;
-  --c1: #1f6fb4; --c2: #c4500c; --c3: #2b7d3f; }
-@media (prefers-color-scheme: dark) { :root { --back: #15181c; --text: #e6e9ed; --soft: #a3adb8; --line: #3a424c;
-  --card: #1d2126; --c1: #6db3f2; --c2: #f59a5c; --c3: #7ccf8f; } }
-* { box-sizing: border-box; }
-body { margin: 0 auto; padding: 1.5rem 1rem 3rem; max-width: 60rem; background: var(--back); color: var(--text);
-  font: 16px/1.5 system-ui, sans-serif; }
-h1 { font-size: 1.6rem; line-height: 1.25; margin: 0 0 .5rem; }
-h2 { font-size: 1.2rem; margin: 2.2rem 0 .6rem; }
-h3 { font-size: 1rem; margin: 1.2rem 0 .4rem; }
-.lead { color: var(--soft); max-width: 45rem; }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-th, td { text-align: left; padding: .3rem .6rem .3rem 0; border-bottom: 1px solid var(--line); vertical-align: top;
-  overflow-wrap: anywhere; }
-th { font-weight: 500; color: var(--soft); width: 34%; }
-figure { margin: 0 0 1rem; }
-figcaption { font-size: .85rem; color: var(--soft); }
-.row { display: grid; grid-template-columns: repeat(3, minmax(0, 1fr)); gap: .8rem; align-items: start; }
-.stack { position: relative; line-height: 0; }
-.stack img { width: 100%; height: auto; image-rendering: pixelated; border: 1px solid var(--line); }
-.arrows { position: absolute; inset: 0; width: 100%; height: 100%; }
-.arrows path { stroke: #111; fill: none; stroke-linecap: round; }
-.wheel .stack { max-width: 9rem; }
-.chart { width: 100%; height: auto; }
-.chart text { fill: var(--soft); font-size: 12px; font-family: system-ui, sans-serif; }
-.chart .grid line { stroke: var(--line); stroke-width: 1; }
-.chart .baseline { stroke: var(--soft); stroke-width: 1; stroke-dasharray: 5 4; }
-.chart path { fill: none; stroke-width: 2; stroke-linejoin: round; }
-.chart path.faint { stroke-width: 1; opacity: .4; }
-.chart rect.faint { opacity: .4; }
-path.c1 { stroke: var(--c1); } path.c2 { stroke: var(--c2); } path.c3 { stroke: var(--c3); }
-rect.c1, circle.c1 { fill: var(--c1); } rect.c2, circle.c2 { fill: var(--c2); } rect.c3, circle.c3 { fill: var(--c3); }
-.note { font-size: .85rem; color: var(--soft); margin: 0; }
-pre { background: var(--card); border: 1px solid var(--line); padding: .8rem; overflow-x: auto; font-size: .8rem; }
-@media (max-width: 34rem) { .row { grid-template-columns: repeat(2, minmax(0, 1fr)); } .chart text { font-size: 17px; }
-  th { width: 42%; } }
-@media print { :root { color-scheme: light; --back: #fff; --text: #000; --soft: #444; --line: #bbb; --card: #fff;
-  --c1: #1f6fb4; --c2: #c4500c; --c3: #2b7d3f; } body { max-width: none; font-size: 11pt; padding: 0; }
-  figure, .row, .pair { break-inside: avoid; } pre { white-space: pre-wrap; }
-  img, .chart { print-color-adjust: exact; -webkit-print-color-adjust: exact; } }
-)css";
+constexpr std::size_t most_bytes = 2'900'000;
 
-using Rows = std::vector<std::pair<std::string, std::string>>;
-
-std::string table(const Rows& rows) {
-    std::string out = "<table><tbody>";
-    for (const auto& [name, value] : rows)
+std::string fact_table(const FactTable& facts, const char* style) {
+    std::string out = fmt::format("<table class=\"{}\"><caption>{}</caption><tbody>", style, escaped(facts.title));
+    for (const auto& [name, value] : facts.rows)
         out += "<tr><th scope=\"row\">" + escaped(name) + "</th><td>" + escaped(value) + "</td></tr>";
-    return out + "</tbody></table>";
+    return out + "</tbody></table>\n";
 }
 
-std::string curve_chart(const std::string& title, const std::vector<double>& x, const std::vector<double>& y,
-                        int colour, double baseline = 0, const std::string& baseline_name = "",
-                        const std::vector<Heldout>& heldout = {}) {
-    std::vector<Curve> curves;
-    curves.push_back({"single steps", x, y, colour, true, false});
-    curves.push_back({"mean of 25", x, running_mean(y, 25), colour, false, false});
-    if (!heldout.empty()) {
-        Curve dots{"held-out", {}, {}, 2, false, true};
-        for (const auto& point : heldout) {
-            dots.x.push_back(static_cast<double>(point.step));
-            dots.y.push_back(point.loss_vec_ratio);
-        }
-        curves.push_back(dots);
+std::string section(const char* id, const char* title, const std::string& introduction) {
+    return fmt::format("<h2 id=\"{}\">{}</h2>\n<p>{}</p>\n", id, title, escaped(introduction));
+}
+
+class Columns {
+public:
+    explicit Columns(const RunLog& log) : log_(log) {
+        for (const auto& point : log.steps) steps_.push_back(static_cast<double>(point.step));
+        for (const auto& point : log.heldout) heldout_steps_.push_back(static_cast<double>(point.step));
     }
-    return line_chart(title, "step", curves, baseline, baseline_name);
+    // Single steps, their running mean and, where there are any, the held-out values.
+    std::vector<Curve> curves(double StepPoint::*value, int colour, double Heldout::*heldout = nullptr) const {
+        const auto y = column(value);
+        std::vector<Curve> out{{"single steps", steps_, y, colour, Curve::Style::faint},
+                               {"mean of 25 steps", steps_, running_mean(y, 25), colour, Curve::Style::line}};
+        if (heldout && !heldout_steps_.empty()) {
+            Curve dots{"held out", heldout_steps_, {}, 2, Curve::Style::dots};
+            for (const auto& point : log_.heldout) dots.y.push_back(point.*heldout);
+            out.push_back(std::move(dots));
+        }
+        return out;
+    }
+    Curve single(double StepPoint::*value, int colour) const {
+        return {"", steps_, column(value), colour, Curve::Style::line};
+    }
+
+private:
+    std::vector<double> column(double StepPoint::*value) const {
+        std::vector<double> out;
+        for (const auto& point : log_.steps) out.push_back(point.*value);
+        return out;
+    }
+    const RunLog& log_;
+    std::vector<double> steps_, heldout_steps_;
+};
+
+std::string training_charts(const RunReport& report) {
+    const Columns columns(report.log);
+    const auto chart = [](const char* title, const char* note, std::vector<Curve> curves) {
+        Chart out;
+        out.title = title;
+        out.x_label = "step";
+        out.note = note;
+        out.curves = std::move(curves);
+        out.y = Chart::Scale::logarithmic_where_it_fits;
+        return out;
+    };
+    auto ratio = chart("loss_vec_ratio",
+                       "L_vec as a share of what a field of zeros scores on the same pixels: 1 is no better than "
+                       "nothing, 0 is perfect. A held-out curve that turns up while the other falls is overfitting.",
+                       columns.curves(&StepPoint::loss_vec_ratio, 1, &Heldout::loss_vec_ratio));
+    ratio.y = Chart::Scale::linear;
+    ratio.horizontal = Mark{1, "zero field"};
+    auto norm =
+        chart("Gradient norm",
+              "Before clipping. Above the dashed line the gradient is shortened to it; a norm that keeps growing "
+              "asks for a smaller learning rate.",
+              columns.curves(&StepPoint::grad_norm, 1));
+    if (report.clip > 0) norm.horizontal = Mark{report.clip, "clip"};
+    auto rate = chart("Learning rate", "The rate that each step was taken with.", {columns.single(&StepPoint::lr, 1)});
+    rate.y = Chart::Scale::linear;
+    return "<div class=\"charts\">" + chart_figure(ratio) +
+           chart_figure(chart(
+               "Loss",
+               "L = L_vec + L_con, the quantity that is minimised. How far it can fall depends on the size of the "
+               "displacements: compare runs by the ratio.",
+               columns.curves(&StepPoint::loss, 1, &Heldout::loss))) +
+           chart_figure(chart("L_vec, pixels", "Mean L1 distance of predicted and true displacement over the overlap.",
+                              columns.curves(&StepPoint::loss_vec, 1, &Heldout::loss_vec))) +
+           chart_figure(chart("L_con",
+                              "1 minus the mean cosine of the features of matching pixels. Close to 0 from the start: "
+                              "watch the similarity below, since constant features reach 0 as well.",
+                              columns.curves(&StepPoint::loss_con, 3, &Heldout::loss_con))) +
+           chart_figure(norm) + chart_figure(rate) + "</div>\n";
+}
+
+std::string scores_table(const RunReport& report) {
+    const Evaluation& e = report.scores;
+    const bool volume = !report.pairs.empty() && report.pairs.front().planes.size() > 1;
+    const char* unit = volume ? "voxels" : "pixels";
+    std::string out =
+        "<table class=\"named\"><thead><tr><th scope=\"col\">Score</th><th scope=\"col\" class=\"n\">Value</th><th "
+        "scope=\"col\">What it says</th></tr></thead><tbody>";
+    const auto row = [&](const char* name, const std::string& value, const std::string& meaning) {
+        out += fmt::format("<tr><th scope=\"row\">{}</th><td class=\"n\">{}</td><td>{}</td></tr>", name, escaped(value),
+                           escaped(meaning));
+    };
+    row("epe", number_text(e.epe, "{:.3f} ") + unit, "mean distance of predicted and true displacement");
+    row("epe_ratio", number_text(e.epe_ratio, "{:.4f}"), "that over the mean displacement: 1 is no better than none");
+    row("loss_vec_ratio", number_text(e.loss_vec_ratio, "{:.4f}"), "the same with the L1 norm of training");
+    row("consistency", number_text(e.consistency, "{:.4f}"),
+        "mean cosine of the features of matching pixels, 1 - L_con");
+    row("beyond_reach", number_text(100 * e.beyond_reach, "{:.1f} %"),
+        fmt::format("share of valid {} with a displacement of more than {:g} along an axis, which the pyramid cannot "
+                    "express",
+                    unit, report.reach));
+    row("pairs", fmt::format("{}", e.pairs),
+        fmt::format("pairs of views, {} valid {}; affine only, appearance unchanged", e.valid_pixels, unit));
+    return out + "</tbody></table>\n";
+}
+
+std::string score_charts(const RunReport& report) {
+    const Evaluation& e = report.scores;
+    Chart similarity;
+    similarity.title = "Similarity against distance";
+    similarity.x_label = "distance along an axis, pixels";
+    similarity.x = Chart::Scale::powers_of_two;
+    Curve curve{"mean cosine of the features", {}, {}, 3, Curve::Style::line}, dots = curve;
+    dots.style = Curve::Style::dots;
+    dots.name.clear();
+    std::string values;
+    for (std::size_t k = 0; k < e.similarity.size(); ++k) {
+        if (!std::isfinite(e.similarity[k])) continue;
+        const auto distance = static_cast<double>(similarity_distances[k]);
+        for (Curve* c : {&curve, &dots}) {
+            c->x.push_back(distance);
+            c->y.push_back(e.similarity[k]);
+        }
+        values += fmt::format("{}{}: {:.3f}", values.empty() ? "" : ", ", similarity_distances[k], e.similarity[k]);
+    }
+    similarity.curves = {curve, dots};
+    similarity.note =
+        "Mean cosine of full-resolution features of F that far apart. Dispersed features fall with distance; a flat "
+        "line "
+        "at 1 is a collapse. By distance: " +
+        values + ".";
+
+    const BySize& bins = report.by_size;
+    Curve error{"error of the prediction", {}, {}, 1, Curve::Style::line},
+        zero{"error of a zero field", {}, {}, 2, Curve::Style::dashed}, share{"", {}, {}, 1, Curve::Style::bars};
+    for (std::size_t i = 0; i < bins.share.size(); ++i) {
+        const double from = static_cast<double>(i) * bins.width;
+        error.x.push_back(from + bins.width / 2);
+        error.y.push_back(bins.error[i]);
+        zero.x.push_back(from + bins.width / 2);
+        zero.y.push_back(bins.length[i]);
+        share.x.push_back(from);
+        share.y.push_back(100 * bins.share[i]);
+    }
+    Chart by_size;
+    by_size.title = "Error against size of the displacement, pixels";
+    by_size.x_label = "largest component of the true displacement, pixels";
+    by_size.curves = {error, zero};
+    by_size.note =
+        "Below the dotted line the network knows more than nothing; where the curves meet it has not learnt such "
+        "displacements yet.";
+    Chart shares;
+    shares.title = "Unreachable share: valid pixels by size of the displacement, %";
+    shares.x_label = by_size.x_label;
+    shares.curves = {share};
+    shares.bar_width = bins.width;
+    const bool within = bins.width * static_cast<double>(bins.share.size()) < 0.6 * report.reach;
+    shares.note = fmt::format(
+        "What lies right of the pyramid's reach of {:g} pixels cannot be expressed by any weights: {} "
+        "of the valid pixels.{}",
+        report.reach, number_text(100 * e.beyond_reach, "{:.1f} %"), within ? " Here everything lies far within." : "");
+    if (!within) {
+        by_size.vertical = Mark{report.reach, "reach"};
+        shares.vertical = by_size.vertical;
+    }
+    return "<div class=\"charts\">" + chart_figure(similarity) + chart_figure(shares) + chart_figure(by_size) +
+           "</div>\n";
+}
+
+std::string tiles(const RunReport& report) {
+    std::string out;
+    const auto tile = [&](const char* name, const std::string& value) {
+        out += fmt::format("<div><dt>{}</dt><dd>{}</dd></div>", name, escaped(value));
+    };
+    if (!report.log.steps.empty()) {
+        tile("steps", fmt::format("{} of {}", report.log.steps.back().step, report.steps_planned));
+        tile("loss_vec_ratio, last 25 steps",
+             number_text(mean_of_last(report.log.steps, &StepPoint::loss_vec_ratio), "{:.3f}"));
+    }
+    if (report.scores.pairs > 0) {
+        tile("epe_ratio", number_text(report.scores.epe_ratio, "{:.3f}"));
+        tile("consistency", number_text(report.scores.consistency, "{:.4f}"));
+        tile("beyond reach", number_text(100 * report.scores.beyond_reach, "{:.1f} %"));
+    }
+    if (report.log.run_seconds > 0) tile("time", duration_text(report.log.run_seconds));
+    return out.empty() ? out : "<dl class=\"tiles\">" + out + "</dl>\n";
+}
+
+std::string page(const RunReport& report, int longest_side) {
+    std::string out =
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" "
+        "content=\"width=device-width, initial-scale=1\">\n<meta name=\"color-scheme\" content=\"light "
+        "dark\">\n<title>";
+    out += escaped(report.title) + "</title>\n<style>" + report_style + "</style>\n</head>\n<body>\n<header><h1>" +
+           escaped(report.title) + "</h1>\n<p class=\"lead\">" + escaped(report.summary) + "</p>\n";
+    if (!report.notes.empty()) {
+        out += "<div class=\"notes\" role=\"note\"><ul>";
+        for (const auto& note : report.notes) out += "<li>" + escaped(note) + "</li>";
+        out += "</ul></div>\n";
+    }
+    const bool scored = report.scores.pairs > 0, pictured = !report.pairs.empty();
+    out += tiles(report) + "<nav aria-label=\"Sections\"><a href=\"#ran\">What ran</a><a href=\"#curves\">Curves</a>";
+    if (scored) out += "<a href=\"#scores\">Scores</a>";
+    if (pictured)
+        out +=
+            "<a href=\"#views\">Views and displacements</a><a href=\"#levels\">Levels of the pyramid</a><a "
+            "href=\"#features\">Features</a>";
+    out += "<a href=\"#settings\">Settings</a></nav></header>\n<main>\n<h2 id=\"ran\">What ran</h2>\n";
+    out += "<div class=\"pairs-of-tables\">";
+    for (const auto& facts : report.facts) out += fact_table(facts, "facts");
+    out += "</div>\n";
+
+    out += "<h2 id=\"curves\">Curves</h2>\n";
+    out += report.log.steps.empty() ? "<p>No step has been taken.</p>\n" : training_charts(report);
+    if (scored)
+        out += section("scores", "Scores", "On " + report.sample_origin + ".") + scores_table(report) +
+               score_charts(report);
+    PictureState state{longest_side, 0};
+    if (pictured) {
+        const bool volume = report.pairs.front().planes.size() > 1;
+        out += section(
+            "views", "Views and displacements",
+            "Views as training draws them, of " + report.sample_origin +
+                ". The network sees M and F and predicts, for each pixel of F, where it came from in M. Compare the "
+                "two "
+                "fields inside the overlap: colours and arrows should agree." +
+                (volume ? " Three orthogonal slices through the centre, each with the components within it." : ""));
+        out += pair_figures(report.pairs, state);
+        out += section("levels", "Levels of the pyramid",
+                       "How the first prediction comes about. The coarsest level finds large displacements on a small "
+                       "grid, each finer one corrects what is left: the error so far should fall from row to row, and "
+                       "the sums should approach the true displacement.") +
+               level_figures(report.pyramid, report.pairs, state) + "\n";
+        out += section("features", "Features",
+                       "The features of the first pair: their first three principal components as red, green and blue, "
+                       "one basis for both views. Equal anatomy should have equal colours in M and F, and M moved by "
+                       "the true displacement should look like F; one single colour would be a collapse.") +
+               feature_figures(report.features, state) + "\n";
+    }
+    out += section("settings", "Settings", "Every key of config.toml, which `cover pretrain --config` takes.") +
+           "<div class=\"settings\">";
+    for (const auto& table : report.settings) out += fact_table(table, "facts");
+    return out +
+           "</div>\n</main>\n<footer>Made by `cover report` from the run folder. One file, no scripts, nothing is "
+           "loaded from elsewhere.</footer>\n</body>\n</html>\n";
 }
 
 }  // namespace
@@ -93,6 +278,10 @@ std::string escaped(std::string_view plain) {
     return out;
 }
 
+std::string number_text(double value, const char* format) {
+    return std::isfinite(value) ? fmt::format(fmt::runtime(format), value) : "none ";
+}
+
 std::vector<double> running_mean(const std::vector<double>& values, int window) {
     std::vector<double> out(values.size());
     for (std::size_t i = 0; i < values.size(); ++i) {
@@ -110,36 +299,20 @@ std::vector<double> running_mean(const std::vector<double>& values, int window) 
     return out;
 }
 
-std::string render_report(const RunReport& report) {
-    std::string out =
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" "
-        "content=\"width=device-width, initial-scale=1\">\n<meta name=\"color-scheme\" content=\"light "
-        "dark\">\n<title>";
-    out += escaped(report.title) + "</title>\n<style>" + style + "</style>\n</head>\n<body>\n<h1>" +
-           escaped(report.title) + "</h1>\n<p class=\"lead\">" + escaped(report.summary) + "</p>\n";
+double mean_of_last(const std::vector<StepPoint>& steps, double StepPoint::*value) {
+    std::vector<double> values;
+    for (std::size_t i = steps.size() > 25 ? steps.size() - 25 : 0; i < steps.size(); ++i)
+        values.push_back(steps[i].*value);
+    return values.empty() ? std::nan("") : running_mean(values, 25).back();
+}
 
-    std::vector<double> x, vec, con, ratio;
-    for (const auto& point : report.steps) {
-        x.push_back(static_cast<double>(point.step));
-        vec.push_back(point.loss_vec);
-        con.push_back(point.loss_con);
-        ratio.push_back(point.loss_vec_ratio);
+std::string render_report(const RunReport& report) {
+    std::string out;
+    for (int side = 320; side >= 40; side = side * 3 / 4) {
+        out = page(report, side);
+        if (out.size() <= most_bytes) break;
     }
-    if (!report.scores.empty()) out += "<h2>Scores</h2>\n" + table(report.scores) + "\n";
-    if (!report.pairs.empty()) {
-        out += "<h2>Views and displacements</h2>\n";
-        for (const auto& pair : report.pairs) out += pair_figures(pair) + "\n";
-    }
-    out += "<h2>Curves</h2>\n";
-    if (x.empty()) out += "<p>No step has been taken.</p>\n";
-    out += curve_chart("loss_vec_ratio: L_vec as a share of what a zero field scores on the same pixels", x, ratio, 1,
-                       1, "zero field", report.heldout);
-    out += curve_chart("loss_vec: mean L1 distance of predicted and true displacement, pixels", x, vec, 1);
-    out += curve_chart("loss_con: 1 - mean cosine of the features of matching pixels", x, con, 3);
-    if (!report.facts.empty()) out += "\n<h2>The run</h2>\n" + table(report.facts) + "\n";
-    if (!report.config.empty())
-        out += "<details><summary>config.toml</summary><pre>" + escaped(report.config) + "</pre></details>\n";
-    return out + "</body>\n</html>\n";
+    return out;
 }
 
 }  // namespace cover::app

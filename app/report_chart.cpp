@@ -8,32 +8,81 @@
 namespace cover::app {
 namespace {
 
-constexpr double width = 720, height = 300, left = 58, right = 16, top = 34, bottom = 44;
-constexpr std::size_t most_points = 800;
+constexpr double width = 560, height = 290, left = 66, right = 14, top = 12, bottom = 50;
+constexpr std::size_t most_points = 700;
+constexpr double log_span = 30;  // values that span more than this factor are drawn logarithmically
 
 struct Range {
     double low = 0, high = 1;
+    bool empty = true;
     void include(double v) {
         if (!std::isfinite(v)) return;
         low = empty ? v : std::min(low, v);
         high = empty ? v : std::max(high, v);
         empty = false;
     }
-    bool empty = true;
+};
+
+// Ticks and the map from a value to [0, 1].
+struct Axis {
+    double low = 0, high = 1;
+    bool logarithmic = false;
+    std::vector<double> ticks;
+    double at(double v) const {
+        return logarithmic ? std::log(v / low) / std::log(high / low) : (v - low) / (high - low);
+    }
+    bool shows(double v) const { return std::isfinite(v) && (!logarithmic || v > 0); }
 };
 
 // 1, 2 or 5 times a power of ten, so that about `count` ticks fit.
 double tick_step(double span, int count) {
     const double raw = span / count, power = std::pow(10, std::floor(std::log10(raw)));
     for (const double factor : {1.0, 2.0, 5.0})
-        if (raw <= factor * power) return factor * power;
+        if (raw <= factor * power * (1 + 1e-9)) return factor * power;
     return 10 * power;
+}
+
+Axis linear_axis(Range range, int count, bool rounded) {
+    if (!(range.high > range.low)) range.high = range.low + std::max(1e-6, std::abs(range.low));
+    const double step = tick_step(range.high - range.low, count);
+    Axis axis{range.low, range.high, false, {}};
+    if (rounded) {
+        axis.low = std::floor(range.low / step + 1e-9) * step;
+        axis.high = std::ceil(range.high / step - 1e-9) * step;
+    }
+    const double first = std::ceil(axis.low / step - 1e-9);
+    for (int i = 0; i < 100 && (first + i) * step <= axis.high + step * 1e-6; ++i) {
+        const double tick = (first + i) * step;
+        axis.ticks.push_back(std::abs(tick) < step * 1e-6 ? 0 : tick);
+    }
+    return axis;
+}
+
+Axis logarithmic_axis(const Range& range) {
+    Axis axis{range.low / 1.15, range.high * 1.15, true, {}};
+    const double decades = std::log10(axis.high / axis.low);
+    const int stride = std::max(1, static_cast<int>(std::ceil(decades / 6)));
+    const int first = static_cast<int>(std::floor(std::log10(axis.low)));
+    for (int power = first; power <= first + 700 && std::pow(10, power) <= axis.high; power += stride)
+        for (const double factor : {1.0, 2.0, 5.0}) {
+            if (factor > 1 && decades > 2.2) continue;
+            const double tick = factor * std::pow(10, power);
+            if (tick >= axis.low && tick <= axis.high) axis.ticks.push_back(tick);
+        }
+    return axis;
+}
+
+Axis powers_axis(const Range& range) {
+    Axis axis{range.low, std::max(range.high, 2 * range.low), true, {}};
+    for (double tick = range.low; tick <= axis.high * 1.001 && axis.ticks.size() < 20; tick *= 2)
+        axis.ticks.push_back(tick);
+    return axis;
 }
 
 // Long runs have more steps than the chart has columns: each bucket keeps its lowest and highest value, in order.
 Curve thinned(const Curve& curve) {
     const std::size_t count = std::min(curve.x.size(), curve.y.size());
-    if (count <= 2 * most_points) return curve;
+    if (count <= 2 * most_points || curve.style == Curve::Style::bars) return curve;
     Curve out = curve;
     out.x.clear();
     out.y.clear();
@@ -56,74 +105,140 @@ std::string text_at(double x, double y, const char* anchor, const std::string& w
     return fmt::format("<text x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"{}\">{}</text>", x, y, anchor, escaped(words));
 }
 
+const char* style_class(Curve::Style style) {
+    switch (style) {
+    case Curve::Style::faint: return " faint";
+    case Curve::Style::dashed: return " dashed";
+    default: return "";
+    }
+}
+
+std::string legend(const Chart& chart) {
+    std::string out;
+    for (const auto& curve : chart.curves) {
+        if (curve.name.empty()) continue;
+        const bool dots = curve.style == Curve::Style::dots;
+        out += fmt::format(
+            "<span class=\"key\"><svg viewBox=\"0 0 22 10\" width=\"22\" height=\"10\" aria-hidden=\"true\" "
+            "focusable=\"false\">{}</svg>{}</span> ",
+            dots ? fmt::format("<circle class=\"c{}\" cx=\"11\" cy=\"5\" r=\"4\"/>", curve.colour)
+                 : fmt::format("<path class=\"c{}{}\" d=\"M1 5H21\"/>", curve.colour, style_class(curve.style)),
+            escaped(curve.name));
+    }
+    return out.empty() ? out : "<p class=\"keys\">" + out + "</p>";
+}
+
+// What a reader who does not see the chart is told of it.
+std::string described(const Chart& chart) {
+    std::string out = "Against " + chart.x_label + ".";
+    for (const auto& curve : chart.curves) {
+        Range range;
+        double last = std::nan("");
+        for (const double y : curve.y) {
+            range.include(y);
+            if (std::isfinite(y)) last = y;
+        }
+        if (range.empty) continue;
+        out += fmt::format(" {}: from {:.4g} to {:.4g}, last {:.4g}.", curve.name.empty() ? "Values" : curve.name,
+                           range.low, range.high, last);
+    }
+    return out;
+}
+
+std::string slug(const std::string& title) {
+    std::string out = "chart";
+    bool gap = true;
+    for (const char c : title) {
+        const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+        if (plain && gap) out += '-';
+        if (plain) out += c;
+        gap = !plain;
+    }
+    return out;
+}
+
 }  // namespace
 
-std::string line_chart(const std::string& title, const std::string& x_label, const std::vector<Curve>& curves,
-                       double baseline, const std::string& baseline_name) {
+std::string chart_figure(const Chart& chart) {
+    const std::string opening = "<figure class=\"chart-box\"><h3>" + escaped(chart.title) + "</h3>";
     Range xs, ys;
-    for (const auto& curve : curves)
+    double smallest_positive = 0;
+    for (const auto& curve : chart.curves)
         for (std::size_t i = 0; i < std::min(curve.x.size(), curve.y.size()); ++i) {
-            if (!std::isfinite(curve.y[i])) continue;
+            const double y = curve.y[i];
+            if (!std::isfinite(y)) continue;
             xs.include(curve.x[i]);
-            ys.include(curve.y[i]);
+            if (curve.style == Curve::Style::bars) xs.include(curve.x[i] + chart.bar_width);
+            ys.include(y);
+            if (y > 0 && (smallest_positive == 0 || y < smallest_positive)) smallest_positive = y;
         }
-    if (!baseline_name.empty()) ys.include(baseline);
-    if (xs.empty) return {};
-    ys.include(0);
-    if (!(xs.high > xs.low)) xs.high = xs.low + 1;
-    if (!(ys.high > ys.low)) ys.high = ys.low + 1;
-    const double y_step = tick_step((ys.high - ys.low) * 1.02, 5),
-                 x_step = std::max(tick_step(xs.high - xs.low, 8), 1.0);
-    ys.low = std::floor(ys.low / y_step) * y_step;
-    ys.high = std::ceil(ys.high * 1.001 / y_step) * y_step;
+    if (xs.empty) return opening + "<p class=\"note\">No finite value to draw.</p></figure>";
+    if (chart.vertical) xs.include(chart.vertical->at);
+    if (chart.horizontal) ys.include(chart.horizontal->at);
+    const bool logarithmic =
+        chart.y == Chart::Scale::logarithmic_where_it_fits && ys.low > 0 && ys.high > log_span * ys.low;
+    Range y_range = ys;
+    if (!logarithmic) y_range.include(0);
+    const Axis y_axis = logarithmic ? logarithmic_axis(y_range) : linear_axis(y_range, 5, true);
+    const Axis x_axis = chart.x == Chart::Scale::powers_of_two ? powers_axis(xs) : linear_axis(xs, 6, false);
 
-    const auto px = [&](double x) { return left + (x - xs.low) / (xs.high - xs.low) * (width - left - right); };
-    const auto py = [&](double y) {
-        return height - bottom - (y - ys.low) / (ys.high - ys.low) * (height - top - bottom);
-    };
+    const auto px = [&](double x) { return left + x_axis.at(x) * (width - left - right); };
+    const auto py = [&](double y) { return height - bottom - y_axis.at(y) * (height - top - bottom); };
 
-    std::string svg = fmt::format("<svg class=\"chart\" viewBox=\"0 0 {} {}\" role=\"img\" aria-label=\"{}\">", width,
-                                  height, escaped(title));
-    svg += "<g class=\"grid\">";
+    const std::string id = slug(chart.title);
+    std::string svg = fmt::format(
+        "<svg class=\"chart\" viewBox=\"0 0 {} {}\" role=\"img\" aria-labelledby=\"{}-t {}-d\"><title id=\"{}-t\">{}"
+        "</title><desc id=\"{}-d\">{}</desc><g class=\"grid\">",
+        width, height, id, id, id, escaped(chart.title), id, escaped(described(chart)));
     std::string labels;
-    for (int i = 0; ys.low + i * y_step <= ys.high + y_step / 2; ++i) {
-        const double y = ys.low + i * y_step;
-        svg +=
-            fmt::format("<line x1=\"{}\" x2=\"{}\" y1=\"{:.1f}\" y2=\"{:.1f}\"/>", left, width - right, py(y), py(y));
-        labels += text_at(left - 8, py(y) + 4, "end", fmt::format("{:.6g}", std::abs(y) < y_step / 1e6 ? 0.0 : y));
+    for (const double tick : y_axis.ticks) {
+        svg += fmt::format("<line x1=\"{}\" x2=\"{}\" y1=\"{:.1f}\" y2=\"{:.1f}\"/>", left, width - right, py(tick),
+                           py(tick));
+        labels += text_at(left - 7, py(tick) + 4.5, "end", fmt::format("{:.6g}", tick));
     }
-    for (double x = std::ceil(xs.low / x_step) * x_step; x <= xs.high + x_step * 1e-6; x += x_step)
-        labels += text_at(px(x), height - bottom + 18, "middle", fmt::format("{:.10g}", x));
-    svg += "</g>" + labels + text_at((left + width - right) / 2, height - 8, "middle", x_label);
+    for (const double tick : x_axis.ticks)
+        labels += text_at(px(tick), height - bottom + 20, "middle", fmt::format("{:.10g}", tick));
+    svg += "</g>" + labels +
+           text_at((left + width - right) / 2, height - 6, "middle",
+                   chart.x_label + (logarithmic ? "; vertical axis logarithmic" : ""));
 
-    if (!baseline_name.empty()) {
-        svg += fmt::format("<line class=\"baseline\" x1=\"{}\" x2=\"{}\" y1=\"{:.1f}\" y2=\"{:.1f}\"/>", left,
-                           width - right, py(baseline), py(baseline));
-        svg += text_at(width - right - 4, py(baseline) - 5, "end", baseline_name);
-    }
-    double legend_x = left;
-    for (const auto& whole : curves) {
+    for (const auto& whole : chart.curves) {
         const Curve curve = thinned(whole);
-        if (!curve.name.empty()) {
-            svg += fmt::format("<rect class=\"c{}{}\" x=\"{:.1f}\" y=\"8\" width=\"14\" height=\"4\"/>", curve.colour,
-                               curve.faint ? " faint" : "", legend_x);
-            svg += text_at(legend_x + 20, 14, "start", curve.name);
-            legend_x += 36 + 6.6 * static_cast<double>(curve.name.size());
-        }
         std::string path;
         bool pen_down = false;
         for (std::size_t i = 0; i < std::min(curve.x.size(), curve.y.size()); ++i) {
-            const bool finite = std::isfinite(curve.y[i]);
-            if (finite && curve.dots)
-                svg += fmt::format("<circle class=\"c{}\" cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"4\"/>", curve.colour,
-                                   px(curve.x[i]), py(curve.y[i]));
-            if (finite) path += fmt::format("{}{:.1f} {:.1f}", pen_down ? "L" : "M", px(curve.x[i]), py(curve.y[i]));
-            pen_down = finite;
+            const bool shown = y_axis.shows(curve.y[i]);
+            const double x = curve.x[i], y = curve.y[i];
+            if (shown && curve.style == Curve::Style::dots)
+                svg += fmt::format("<circle class=\"c{}\" cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"4\"/>", curve.colour, px(x),
+                                   py(y));
+            else if (shown && curve.style == Curve::Style::bars)
+                svg += fmt::format("<rect class=\"c{}\" x=\"{:.1f}\" y=\"{:.1f}\" width=\"{:.1f}\" height=\"{:.1f}\"/>",
+                                   curve.colour, px(x) + 1, py(y), std::max(px(x + chart.bar_width) - px(x) - 2, 0.5),
+                                   py(y_axis.low) - py(y));
+            else if (shown)
+                path += fmt::format("{}{:.1f} {:.1f}", pen_down ? "L" : "M", px(x), py(y));
+            pen_down = shown;
         }
-        if (!curve.dots)
-            svg += fmt::format("<path class=\"c{}{}\" d=\"{}\"/>", curve.colour, curve.faint ? " faint" : "", path);
+        // A point without neighbours is a line of no length, which round caps make visible.
+        if (path.find('L') == std::string::npos && !path.empty()) path += "h0";
+        if (!path.empty())
+            svg += fmt::format("<path class=\"c{}{}\" d=\"{}\"/>", curve.colour, style_class(curve.style), path);
     }
-    return fmt::format("<figure><figcaption>{}</figcaption>{}</svg></figure>", escaped(title), svg);
+    if (chart.horizontal && y_axis.shows(chart.horizontal->at)) {
+        const double y = py(chart.horizontal->at);
+        svg += fmt::format("<line class=\"mark\" x1=\"{}\" x2=\"{}\" y1=\"{:.1f}\" y2=\"{:.1f}\"/>", left,
+                           width - right, y, y);
+        svg += text_at(width - right - 4, y < top + 18 ? y + 17 : y - 6, "end", chart.horizontal->name);
+    }
+    if (chart.vertical) {
+        const double x = px(chart.vertical->at);
+        svg += fmt::format("<line class=\"mark\" x1=\"{:.1f}\" x2=\"{:.1f}\" y1=\"{}\" y2=\"{}\"/>", x, x, top,
+                           height - bottom);
+        const bool near_end = x > width / 2;
+        svg += text_at(near_end ? x - 5 : x + 5, top + 14, near_end ? "end" : "start", chart.vertical->name);
+    }
+    return opening + legend(chart) + svg + "</svg><figcaption>" + escaped(chart.note) + "</figcaption></figure>";
 }
 
 }  // namespace cover::app

@@ -17,6 +17,7 @@
 #include "app/numerical_guard.h"
 #include "app/pictures.h"
 #include "app/progress.h"
+#include "app/report_build.h"
 #include "app/run_folder.h"
 #include "app/stop_signal.h"
 #include "app/version.h"
@@ -38,12 +39,6 @@ constexpr const char* nonfinite_key = "nonfinite";  // in a checkpoint: steps th
 std::string patch_text(const TrainConfig& config) {
     return config.dims == 2 ? text(config.patch[1], " x ", config.patch[2])
                             : text(config.patch[0], " x ", config.patch[1], " x ", config.patch[2]);
-}
-
-double mean_of_last(const std::vector<StepPoint>& steps, double StepPoint::*value) {
-    std::vector<double> values;
-    for (const auto& step : steps) values.push_back(step.*value);
-    return values.empty() ? std::nan("") : running_mean(values, 25).back();
 }
 
 // A row that --kernel names but that cannot run here is found before a folder is made: one image goes through a network
@@ -116,8 +111,9 @@ public:
             // Weights that are not finite must not push good ones out.
             const bool worth_saving = all_finite(trainer.model().parameters().values());
             if (worth_saving && last_saved_ != trainer.steps_done()) save(log, progress);
-            finish(start, progress);
+            settle(start);
             log_stop(log, error.what());
+            make_report(progress);
             if (worth_saving) require_saved(log, error.what());
             throw;
         }
@@ -126,9 +122,10 @@ public:
             log_holdout(log, progress);
             save(log, progress);
         }
-        finish(start, progress);
+        settle(start);
         const bool interrupted = StopSignal::received();
         log_stop(log, interrupted ? "interrupted" : "finished");
+        make_report(progress);
         require_saved(log, "");
         require(!interrupted, ErrorKind::interrupted, "[pretrain] interrupted after ", trainer.steps_done(), " of ",
                 config_.steps, " steps; ", folder_, " holds them, --resume goes on");
@@ -222,10 +219,7 @@ private:
         take_history(history);
     }
 
-    void take_history(const LogHistory& history) {
-        outcome_.report.steps = history.steps;
-        outcome_.report.heldout = history.heldout;
-    }
+    void take_history(const LogHistory& history) { steps_ = history.steps; }
 
     CheckpointContents contents() {
         position_.kernels = kernel_summary(config_);
@@ -296,9 +290,20 @@ private:
     }
 
     ordered_json manifest() const {
+        const Grid grid = patches_.grid();
+        const bool flat = config_.dims == 2;
         return {{"program", "cover " + version()},
                 {"build", build_description()},
                 {"data_hash", data_hash_},
+                {"data",
+                 {{"files", config_.data},
+                  {"samples", patches_.sample_count()},
+                  {"heldout", split_.heldout.size()},
+                  {"channels", patches_.channels()},
+                  {"shape", flat ? ordered_json{grid.h, grid.w} : ordered_json{grid.d, grid.h, grid.w}},
+                  {"spacing", patches_.spacing()},
+                  {"type", patches_.type(0).name()}}},
+                {"report_data", picture_data_},
                 {"device", name_of(config_.device)},
                 {"processor", processor_name()},
                 {"precision", name_of(config_.precision)},
@@ -353,8 +358,8 @@ private:
                        {"valid", record.valid},
                        {"seconds", seconds},
                        {"wait", seconds > 0 ? batch.waited / seconds : 0}});
-            outcome_.report.steps.push_back(
-                {number, record.result.loss_vec, record.result.loss_con, record.loss_vec_ratio()});
+            steps_.push_back(
+                {.step = number, .loss_con = record.result.loss_con, .loss_vec_ratio = record.loss_vec_ratio()});
             progress.update(number, record.result.loss, record.loss_vec_ratio(), seconds);
             guard_->watch(record, keys);
         }
@@ -394,8 +399,7 @@ private:
         const auto& checkpoint = *newest.checkpoint;
         const auto past = restore_training(*trainer_, checkpoint.model, checkpoint.state, checkpoint.place.folder);
         outcome_.skipped = past.skipped;
-        std::erase_if(outcome_.report.steps, [&](const StepPoint& point) { return point.step > past.steps; });
-        std::erase_if(outcome_.report.heldout, [&](const Heldout& point) { return point.step > past.steps; });
+        std::erase_if(steps_, [&](const StepPoint& point) { return point.step > past.steps; });
         log.write({{"event", "rollback"}, {"step", past.steps}, {"from", from}, {"next_batch", position_.next_batch}});
         progress.say(text("back to step ", past.steps, ", going on with the next batch"));
     }
@@ -417,7 +421,6 @@ private:
                    {"loss_vec", losses.loss_vec},
                    {"loss_con", losses.loss_con},
                    {"loss_vec_ratio", ratio}});
-        outcome_.report.heldout.push_back({number, ratio});
         progress.say(fmt::format("step {}: held-out loss {:.4g}, ratio {:.3f}", number, losses.loss, ratio));
     }
 
@@ -450,58 +453,25 @@ private:
     }
 
     void settle_means() {
-        outcome_.loss_vec_ratio = mean_of_last(outcome_.report.steps, &StepPoint::loss_vec_ratio);
-        outcome_.loss_con = mean_of_last(outcome_.report.steps, &StepPoint::loss_con);
+        outcome_.loss_vec_ratio = mean_of_last(steps_, &StepPoint::loss_vec_ratio);
+        outcome_.loss_con = mean_of_last(steps_, &StepPoint::loss_con);
     }
 
-    void finish(std::chrono::steady_clock::time_point start, Progress& progress) {
-        const std::int64_t steps = trainer_->steps_done();
-        outcome_.steps = steps;
+    void settle(std::chrono::steady_clock::time_point start) {
+        outcome_.steps = trainer_->steps_done();
         outcome_.seconds =
             seconds_before_ + std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
         settle_means();
-        auto& report = outcome_.report;
-        report.title = "COVER pretraining: " + std::filesystem::path(folder_).filename().string();
-        report.summary = fmt::format(
-            "{} steps of {} images, patch {}. Over the last 25 steps the predicted displacement misses the true one by "
-            "{:.3f} of what predicting no displacement would miss (loss_vec_ratio).",
-            steps, config_.batch, patch_text(config_), outcome_.loss_vec_ratio);
-        const double reach = pyramid_reach(config_);
-        report.facts = {
-            {"Program", "cover " + version() + " (" + build_description() + ")"},
-            {"Data", text(patches_.sample_count(), " images, ", split_.heldout.size(), " of them held out")},
-            {"Network", text(trainer_->model().parameters().trained_count(), " parameters, ", config_.dims, "D")},
-            {"Warp", name_of(config_.warp)},
-            {"Time", fmt::format("{}, {:.1f} images per second", duration_text(outcome_.seconds),
-                                 static_cast<double>(steps * config_.batch) / outcome_.seconds)},
-            {"Machine", text(processor_name(), ", ", config_.threads, " threads, ", name_of(config_.device), ", ",
-                             name_of(config_.precision))},
-            {"Beyond the pyramid's reach",
-             fmt::format("{:.1f} % of the valid pixels ({:g} pixels)", 100 * reach_.beyond, reach)},
-            {"Steps skipped, samples redrawn", text(outcome_.skipped, ", ", outcome_.redrawn)},
-        };
-        report.config = config_toml(config_);
-        report.pairs = pictures();
-        try {
-            write_report(folder_, report);
-        } catch (const Error& error) {
-            if (error.kind() != ErrorKind::io) throw;
-            report_trouble_ = error.what();
-            progress.say(report_trouble_);
-        }
     }
 
-    std::vector<ViewPair> pictures() const {
-        const Model& model = trainer_->model();
-        if (!picture_data_.empty()) {
-            const auto others = PatchFile::open(picture_data_);
-            std::vector<std::int64_t> samples;
-            for (std::int64_t i = 0; i < others.sample_count(); ++i) samples.push_back(i);
-            return picture_pairs(model, config_, others, samples, "Held out:", *stream_);
+    // Once everything else of the run folder is written: the report is made from it.
+    void make_report(Progress& progress) {
+        try {
+            write_report(folder_);
+        } catch (const Error& error) {
+            report_trouble_ = error.what();  // must not hide how the run itself ended
+            progress.say(report_trouble_);
         }
-        if (!split_.heldout.empty())
-            return picture_pairs(model, config_, patches_, split_.heldout, "Held out:", *stream_);
-        return picture_pairs(model, config_, patches_, split_.training, "Trained on:", *stream_);
     }
 
     TrainConfig& config_;
@@ -523,6 +493,7 @@ private:
     bool log_begun_ = false;
     std::int64_t dropped_events_ = 0, log_bytes_ = -1;
     std::string resumed_build_, save_trouble_, report_trouble_, log_trouble_;
+    std::vector<StepPoint> steps_;
     TrainingOutcome outcome_;
 };
 
@@ -533,27 +504,6 @@ TrainingOutcome train(TrainConfig config, const std::string& folder, const std::
     check_config(config);
     if (!resume.resume) refuse_used_folder(folder);
     return Run(config, folder, picture_data, resume).go();
-}
-
-void write_report(const std::string& folder, const RunReport& report) {
-    write_file(folder + "/report.html", render_report(report));
-}
-
-std::vector<std::pair<std::string, std::string>> score_rows(const Evaluation& e) {
-    std::string similarity;
-    for (std::size_t k = 0; k < e.similarity.size(); ++k)
-        if (std::isfinite(e.similarity[k]))
-            similarity += fmt::format("{}{} px: {:.3f}", similarity.empty() ? "" : ", ", similarity_distances[k],
-                                      e.similarity[k]);
-    return {
-        {"epe: mean distance of predicted and true displacement", fmt::format("{:.3f} pixels", e.epe)},
-        {"epe_ratio: that as a share of the mean displacement", fmt::format("{:.3f}", e.epe_ratio)},
-        {"loss_vec_ratio", fmt::format("{:.3f}", e.loss_vec_ratio)},
-        {"consistency: mean cosine of matching features", fmt::format("{:.4f}", e.consistency)},
-        {"similarity: mean cosine of features that far apart", similarity},
-        {"beyond_reach", fmt::format("{:.1f} %", 100 * e.beyond_reach)},
-        {"pairs", text(e.pairs)},
-    };
 }
 
 }  // namespace cover::app

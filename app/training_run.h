@@ -5,7 +5,6 @@
 #include <utility>
 #include <vector>
 
-#include "app/report.h"
 #include "cover/config.h"
 #include "cover/evaluate.h"
 
@@ -16,7 +15,6 @@ struct TrainingOutcome {
     double seconds = 0;         // of the whole run, earlier parts included
     double loss_vec_ratio = 0;  // mean of the last 25 steps
     double loss_con = 0;        // likewise
-    RunReport report;           // as it was written to report.html
 };
 
 struct ResumeOptions {
@@ -32,11 +30,5 @@ struct ResumeOptions {
 // picture_data: patch files whose images stand in the report as held out; empty: the run's own.
 TrainingOutcome train(TrainConfig config, const std::string& folder, const std::vector<std::string>& picture_data = {},
                       const ResumeOptions& resume = {});
-
-// Rewrites report.html of a run.
-void write_report(const std::string& folder, const RunReport& report);
-
-// The rows of a table of scores.
-std::vector<std::pair<std::string, std::string>> score_rows(const Evaluation& evaluation);
 
 }  // namespace cover::app

@@ -59,14 +59,14 @@ Model::Model(const ModelConfig& config, DType dtype)
     parameters_.allocate(dtype);
 }
 
-Model::Prediction Model::predict(Graph& graph, const Var& views) const {
+Model::Prediction Model::predict(Graph& graph, const Var& views, std::vector<PyramidLevel>* trace) const {
     Prediction out;
     for (const Var& feature : unet_(graph, parameters_, views, 5)) {
         auto [moving, fixed] = split_batch(graph, feature);
         out.moving.push_back(std::move(moving));
         out.fixed.push_back(std::move(fixed));
     }
-    out.field = pyramid_(graph, parameters_, out.moving, out.fixed);
+    out.field = pyramid_(graph, parameters_, out.moving, out.fixed, trace);
     return out;
 }
 

@@ -37,7 +37,8 @@ public:
         Var field;                       // psi' (B,D,H,W,nd)
     };
     // views: (2B,D,H,W,Cin), the moving views first.
-    Prediction predict(Graph& graph, const Var& views) const;
+    // trace: the pyramid's levels, coarse to fine, where asked for.
+    Prediction predict(Graph& graph, const Var& views, std::vector<PyramidLevel>* trace = nullptr) const;
 
     // Features of any images (N,D,H,W,Cin), coarse to fine.
     std::vector<Var> features(Graph& graph, const Var& images) const;

@@ -15,9 +15,10 @@ VectorPyramid::VectorPyramid(ParameterSet& parameters, const std::vector<std::in
 }
 
 Var VectorPyramid::operator()(Graph& graph, const ParameterSet& parameters, const std::vector<Var>& moving,
-                              const std::vector<Var>& fixed) const {
+                              const std::vector<Var>& fixed, std::vector<PyramidLevel>* trace) const {
     // Level 1: w = up(2 MoV(f5_M, f5_F)); u = w.
     Var u = upsample(graph, mov_[0](graph, parameters, moving[0], fixed[0]), true, 2.0);
+    if (trace) trace->push_back({u, u});
 
     for (std::size_t level = 1; static_cast<int>(level) < levels_; ++level) {
         const Var warped = warp(graph, moving[level], u, convention_);
@@ -29,6 +30,7 @@ Var VectorPyramid::operator()(Graph& graph, const ParameterSet& parameters, cons
         }
         // Level 5 is at full resolution already: psi' = warp(u, w) + w.
         u = add(graph, warp(graph, u, w, convention_), w);
+        if (trace) trace->push_back({w, u});
     }
     // Fewer levels: up-sampled and doubled to full resolution.
     for (int level = levels_; level < 4; ++level) u = upsample(graph, u, true, 2.0);

@@ -8,6 +8,11 @@
 
 namespace cover {
 
+// What one level did, on the grid that it hands on: its vectors `w` and the running sum `u` of the spec.
+struct PyramidLevel {
+    Var own, sum;
+};
+
 class VectorPyramid {
 public:
     // channels: the nine of the U-Net; heads: five, coarse to fine; levels: 1 to 5, the coarsest ones.
@@ -15,9 +20,9 @@ public:
                   int head_dim, int radius, int levels, WarpConvention convention);
 
     // moving, fixed: features coarse to fine, at least `levels` of them -> psi' (N,D,H,W,nd) in pixels of full
-    // resolution.
+    // resolution. `trace`, where given, gets each level, coarse to fine.
     Var operator()(Graph& graph, const ParameterSet& parameters, const std::vector<Var>& moving,
-                   const std::vector<Var>& fixed) const;
+                   const std::vector<Var>& fixed, std::vector<PyramidLevel>* trace = nullptr) const;
 
 private:
     std::vector<MixtureOfVectors> mov_;

@@ -119,7 +119,7 @@ TEST_CASE("options: every refusal says where, why and what to do") {
 }
 
 TEST_CASE("options: what a later version brings says so") {
-    for (const auto& words : std::vector<std::vector<const char*>>{{"finetune"}, {"report"}})
+    for (const auto& words : std::vector<std::vector<const char*>>{{"finetune"}})
         CHECK(contains(refusal(words), "this version"));
     CHECK(std::get<TextOptions>(parse({"--help"})).text.find("finetune") == std::string::npos);
     CHECK(contains(std::get<TextOptions>(parse({"pretrain", "--help"})).text, "--resume"));
