@@ -137,14 +137,14 @@ std::string score_charts(const RunReport& report) {
             c->x.push_back(distance);
             c->y.push_back(e.similarity[k]);
         }
-        values += fmt::format("{}{}: {:.3f}", values.empty() ? "" : ", ", similarity_distances[k], e.similarity[k]);
+        values += fmt::format("<tr><th scope=\"row\">{}</th><td class=\"n\">{:.4f}</td></tr>", similarity_distances[k],
+                              e.similarity[k]);
     }
     similarity.curves = {curve, dots};
     similarity.note =
         "Mean cosine of full-resolution features of F that far apart. Dispersed features fall with distance; a flat "
         "line "
-        "at 1 is a collapse. By distance: " +
-        values + ".";
+        "at 1 is a collapse.";
 
     const BySize& bins = report.by_size;
     Curve error{"error of the prediction", {}, {}, 1, Curve::Style::line},
@@ -180,7 +180,9 @@ std::string score_charts(const RunReport& report) {
         shares.vertical = by_size.vertical;
     }
     return "<div class=\"charts\">" + chart_figure(similarity) + chart_figure(shares) + chart_figure(by_size) +
-           "</div>\n";
+           "<div><table><caption>Similarity against distance</caption><thead><tr><th scope=\"col\">Distance, "
+           "pixels</th><th scope=\"col\" class=\"n\">Mean cosine</th></tr></thead><tbody>" +
+           values + "</tbody></table></div></div>\n";
 }
 
 std::string tiles(const RunReport& report) {
@@ -222,7 +224,7 @@ std::string page(const RunReport& report, int longest_side) {
             "<a href=\"#views\">Views and displacements</a><a href=\"#levels\">Levels of the pyramid</a><a "
             "href=\"#features\">Features</a>";
     out += "<a href=\"#settings\">Settings</a></nav></header>\n<main>\n<h2 id=\"ran\">What ran</h2>\n";
-    out += "<div class=\"pairs-of-tables\">";
+    out += "<div class=\"tables\">";
     for (const auto& facts : report.facts) out += fact_table(facts, "facts");
     out += "</div>\n";
 

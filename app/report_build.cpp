@@ -136,17 +136,29 @@ FactTable data_facts(const Manifest& manifest, const TrainConfig& config) {
     return table;
 }
 
-FactTable run_facts(const Manifest& manifest, const TrainConfig& config, const RunLog& log) {
-    FactTable table{"Run", {}};
-    const auto build = manifest.words("build");
+// "7,881,712"
+std::string grouped(std::string digits) {
+    if (digits.find_first_not_of("0123456789") != std::string::npos) return digits;
+    for (std::size_t at = digits.size(); at > 3;) digits.insert(at -= 3, ",");
+    return digits;
+}
+
+FactTable program_facts(const Manifest& manifest, const TrainConfig& config, const RunLog& log) {
+    FactTable table{"Program and machine", {}};
+    const auto build = manifest.words("build"), parameters = manifest.words("parameters");
     add(table, "Program", manifest.words("program") + (build.empty() ? "" : " (" + build + ")"));
-    add(table, "Machine",
-        text(manifest.words("processor"), manifest.words("processor").empty() ? "" : ", ", config.threads, " threads, ",
-             name_of(config.device), ", ", name_of(config.precision)));
+    add(table, "Processor", manifest.words("processor"));
+    add(table, "Device", text(name_of(config.device), ", ", config.threads, " threads, ", name_of(config.precision)));
     add(table, "Kernels", manifest.words("kernels"));
-    const auto parameters = manifest.words("parameters");
     add(table, "Network",
-        parameters.empty() ? text(config.dims, "D") : text(config.dims, "D, ", parameters, " parameters"));
+        parameters.empty() ? text(config.dims, "D") : text(config.dims, "D, ", grouped(parameters), " parameters"));
+    if (log.peak_bytes > 0)
+        add(table, "Memory", fmt::format("{:.2f} GiB at the peak", static_cast<double>(log.peak_bytes) / (1 << 30)));
+    return table;
+}
+
+FactTable run_facts(const TrainConfig& config, const RunLog& log) {
+    FactTable table{"Run", {}};
     add(table, "Steps",
         fmt::format("{} of {}, batch {}", log.steps.empty() ? 0 : log.steps.back().step, config.steps, config.batch));
     add(table, "Ended", log.ended.empty() ? "not yet, or was killed" : log.ended);
@@ -154,18 +166,16 @@ FactTable run_facts(const Manifest& manifest, const TrainConfig& config, const R
     if (log.run_seconds > 0) add(table, "Time", duration_text(log.run_seconds));
     if (step > 0)
         add(table, "A step",
-            fmt::format("{:.3g} s (median), {:.3g} images per second, {:.1f} % of it waiting for data", step,
-                        static_cast<double>(config.batch) / step, 100 * wait));
-    if (log.peak_bytes > 0)
-        add(table, "Memory", fmt::format("{:.2f} GiB at the peak", static_cast<double>(log.peak_bytes) / (1 << 30)));
+            fmt::format("{:.3g} s (median), {:.3g} {} per second; {:.1f} % of it waiting for data", step,
+                        static_cast<double>(config.batch) / step, config.dims == 2 ? "images" : "volumes", 100 * wait));
     add(table, "Steps skipped, samples redrawn", text(log.skipped, ", ", log.redrawn));
     if (log.nonfinite + log.rollbacks + log.outliers > 0)
         add(table, "Numerical guard",
             text(log.nonfinite, " steps not finite, ", log.rollbacks, " rollbacks, ", log.outliers,
                  " outliers of loss or gradient norm"));
-    if (log.failed_checkpoints > 0) add(table, "Checkpoints that could not be written", text(log.failed_checkpoints));
     if (log.checkpoints > 0 || log.resumed > 0)
         add(table, "Checkpoints, resumes", text(log.checkpoints, ", ", log.resumed));
+    if (log.failed_checkpoints > 0) add(table, "Checkpoints that could not be written", text(log.failed_checkpoints));
     if (log.beyond_reach >= 0)
         add(table, "Beyond the pyramid's reach",
             fmt::format("{:.1f} % of the valid pixels have a true displacement of more than {:g} pixels along an axis",
@@ -300,7 +310,8 @@ RunReport build_report(const ReportSource& source) {
     report.clip = config.clip;
     report.steps_planned = config.steps;
     report.title = "COVER pretraining: " + folder_name(run);
-    report.facts = {data_facts(manifest, config), run_facts(manifest, config, report.log)};
+    report.facts = {data_facts(manifest, config), program_facts(manifest, config, report.log),
+                    run_facts(config, report.log)};
     report.settings = setting_tables(config);
     const auto& steps = report.log.steps;
     report.summary = fmt::format("{} of {} {}, patch {}.", steps_text(steps.empty() ? 0 : steps.back().step),

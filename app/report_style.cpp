@@ -35,7 +35,8 @@ th, td { text-align: left; padding: .28rem .8rem .28rem 0; border-bottom: 1px so
 th { font-weight: 500; color: var(--soft); }
 .facts th { width: 34%; }
 .named th { overflow-wrap: normal; white-space: nowrap; }
-.pairs-of-tables { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr)); gap: 0 2.2rem; align-items: start; }
+.tables { columns: 2 26rem; column-gap: 2.2rem; }
+.tables table { break-inside: avoid; }
 td.n, th.n { text-align: right; white-space: nowrap; overflow-wrap: normal; }
 .narrow { width: auto; min-width: min(100%, 30rem); }
 .settings { columns: 3 17rem; column-gap: 2rem; font-size: .85rem; }
@@ -52,7 +53,8 @@ figcaption, .note { font-size: .86rem; line-height: 1.4; color: var(--soft); }
 .chart .grid line { stroke: var(--line); stroke-width: 1; }
 .chart .mark { stroke: var(--soft); stroke-width: 1.2; stroke-dasharray: 5 4; }
 .chart path, .key path { fill: none; stroke-width: 2; stroke-linejoin: round; stroke-linecap: round; }
-path.faint { stroke-width: 1; opacity: .45; }
+path.faint { stroke-width: 1.2; opacity: .5; }
+@media (prefers-color-scheme: dark) { path.faint { opacity: .7; } }
 path.dashed { stroke-dasharray: 2 5; }
 path.c1 { stroke: var(--c1); } path.c2 { stroke: var(--c2); } path.c3 { stroke: var(--c3); }
 rect.c1, circle.c1 { fill: var(--c1); } rect.c2, circle.c2 { fill: var(--c2); } rect.c3, circle.c3 { fill: var(--c3); }
@@ -79,14 +81,18 @@ footer { margin-top: 2.5rem; padding-top: .6rem; border-top: 1px solid var(--lin
   .of4 { grid-template-columns: repeat(2, minmax(0, 1fr)); } .of3.large { grid-template-columns: repeat(2, minmax(0, 1fr)); }
   .facts th { width: 36%; } .tiles { grid-template-columns: repeat(2, minmax(0, 1fr)); }
   .legend { grid-template-columns: 5rem 1fr; } .legend .wheel { width: 5rem; height: 5rem; }
-  td, th { padding-right: .5rem; font-size: .92rem; } }
+  td, th { padding-right: .5rem; font-size: .92rem; }
+  .named thead { display: none; } .named tr { display: grid; grid-template-columns: 1fr auto;
+    border-bottom: 1px solid var(--line); } .named th, .named td { border: 0; padding-bottom: 0; }
+  .named td:last-child { grid-column: 1 / -1; padding: 0 0 .35rem; color: var(--soft); } }
 @media print { :root { color-scheme: light; --back: #fff; --text: #000; --soft: #3c3c3c; --line: #bbb; --card: #fff;
     --c1: #1a67a8; --c2: #b84a0a; --c3: #26733a; --warn: #fff; --warn-line: #888; }
   @page { margin: 15mm; }
   body { max-width: none; font-size: 10pt; padding: 0; } nav { display: none; }
-  h2, h3, h4 { break-after: avoid; } figure, .row, .legend, tr { break-inside: avoid; }
+  h2, h3, h4, .pair p, h2 + p, h2 + p + .legend { break-after: avoid; }
+  figure, .row, .legend, .pair, tr { break-inside: avoid; } .stack img { outline: 0; }
   .charts { grid-template-columns: repeat(2, minmax(0, 1fr)); }
-  .settings { columns: 2; font-size: 8pt; }
+  .settings { columns: 2; font-size: 8pt; } .tables { columns: 2; font-size: 8.5pt; }
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact; } }
 )css";
 
