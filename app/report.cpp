@@ -23,6 +23,9 @@ std::string section(const char* id, const char* title, const std::string& introd
     return fmt::format("<h2 id=\"{}\">{}</h2>\n<p>{}</p>\n", id, title, escaped(introduction));
 }
 
+// Of lengths.
+const char* unit_of(const RunReport& report) { return report.dims == 3 ? "voxels" : "pixels"; }
+
 class Columns {
 public:
     explicit Columns(const RunLog& log) : log_(log) {
@@ -57,7 +60,8 @@ private:
 
 std::string training_charts(const RunReport& report) {
     const Columns columns(report.log);
-    const auto chart = [](const char* title, const char* note, std::vector<Curve> curves) {
+    const std::string vec_title = fmt::format("L_vec, {}", unit_of(report));
+    const auto chart = [](const std::string& title, const char* note, std::vector<Curve> curves) {
         Chart out;
         out.title = title;
         out.x_label = "step";
@@ -86,7 +90,7 @@ std::string training_charts(const RunReport& report) {
                "L = L_vec + L_con, the quantity that is minimised. How far it can fall depends on the size of the "
                "displacements: compare runs by the ratio.",
                columns.curves(&StepPoint::loss, 1, &Heldout::loss))) +
-           chart_figure(chart("L_vec, pixels", "Mean L1 distance of predicted and true displacement over the overlap.",
+           chart_figure(chart(vec_title, "Mean L1 distance of predicted and true displacement over the overlap.",
                               columns.curves(&StepPoint::loss_vec, 1, &Heldout::loss_vec))) +
            chart_figure(chart("L_con",
                               "1 minus the mean cosine of the features of matching pixels. Close to 0 from the start: "
@@ -97,8 +101,7 @@ std::string training_charts(const RunReport& report) {
 
 std::string scores_table(const RunReport& report) {
     const Evaluation& e = report.scores;
-    const bool volume = !report.pairs.empty() && report.pairs.front().planes.size() > 1;
-    const char* unit = volume ? "voxels" : "pixels";
+    const char* unit = unit_of(report);
     std::string out =
         "<table class=\"named\"><thead><tr><th scope=\"col\">Score</th><th scope=\"col\" class=\"n\">Value</th><th "
         "scope=\"col\">What it says</th></tr></thead><tbody>";
@@ -122,9 +125,10 @@ std::string scores_table(const RunReport& report) {
 
 std::string score_charts(const RunReport& report) {
     const Evaluation& e = report.scores;
+    const char* unit = unit_of(report);
     Chart similarity;
     similarity.title = "Similarity against distance";
-    similarity.x_label = "distance along an axis, pixels";
+    similarity.x_label = fmt::format("distance along an axis, {}", unit);
     similarity.x = Chart::Scale::powers_of_two;
     Curve curve{"mean cosine of the features", {}, {}, 3, Curve::Style::line}, dots = curve;
     dots.style = Curve::Style::dots;
@@ -159,29 +163,32 @@ std::string score_charts(const RunReport& report) {
         share.y.push_back(100 * bins.share[i]);
     }
     Chart by_size;
-    by_size.title = "Error against size of the displacement, pixels";
-    by_size.x_label = "largest component of the true displacement, pixels";
+    by_size.title = fmt::format("Error against size of the displacement, {}", unit);
+    by_size.x_label = fmt::format("largest component of the true displacement, {}", unit);
     by_size.curves = {error, zero};
     by_size.note =
         "Below the dotted line the network knows more than nothing; where the curves meet it has not learnt such "
         "displacements yet.";
     Chart shares;
-    shares.title = "Unreachable share: valid pixels by size of the displacement, %";
+    shares.title = fmt::format("Unreachable share: valid {} by size of the displacement, %", unit);
     shares.x_label = by_size.x_label;
     shares.curves = {share};
     shares.bar_width = bins.width;
     const bool within = bins.width * static_cast<double>(bins.share.size()) < 0.6 * report.reach;
     shares.note = fmt::format(
-        "What lies right of the pyramid's reach of {:g} pixels cannot be expressed by any weights: {} "
-        "of the valid pixels.{}",
-        report.reach, number_text(100 * e.beyond_reach, "{:.1f} %"), within ? " Here everything lies far within." : "");
+        "What lies right of the pyramid's reach of {:g} {} cannot be expressed by any weights: {} "
+        "of the valid {}.{}",
+        report.reach, unit, number_text(100 * e.beyond_reach, "{:.1f} %"), unit,
+        within ? " Here everything lies far within." : "");
     if (!within) {
         by_size.vertical = Mark{report.reach, "reach"};
         shares.vertical = by_size.vertical;
     }
     return "<div class=\"charts\">" + chart_figure(similarity) + chart_figure(shares) + chart_figure(by_size) +
-           "<div><table><caption>Similarity against distance</caption><thead><tr><th scope=\"col\">Distance, "
-           "pixels</th><th scope=\"col\" class=\"n\">Mean cosine</th></tr></thead><tbody>" +
+           fmt::format(
+               "<div><table><caption>Similarity against distance</caption><thead><tr><th scope=\"col\">Distance, "
+               "{}</th><th scope=\"col\" class=\"n\">Mean cosine</th></tr></thead><tbody>",
+               unit) +
            values + "</tbody></table></div></div>\n";
 }
 

@@ -84,6 +84,7 @@ struct RunReport {
     std::vector<FactTable> facts;     // what ran, on what, how long
     std::vector<FactTable> settings;  // every key of config.toml, by group
     RunLog log;
+    int dims = 2;     // 3: lengths are in voxels
     double clip = 0;  // the gradient norm is cut there
     std::int64_t steps_planned = 0;
 

@@ -178,8 +178,8 @@ FactTable run_facts(const TrainConfig& config, const RunLog& log) {
     if (log.failed_checkpoints > 0) add(table, "Checkpoints that could not be written", text(log.failed_checkpoints));
     if (log.beyond_reach >= 0)
         add(table, "Beyond the pyramid's reach",
-            fmt::format("{:.1f} % of the valid pixels have a true displacement of more than {:g} pixels along an axis",
-                        100 * log.beyond_reach, pyramid_reach(config)));
+            fmt::format("{:.1f} % of the valid {} have a true displacement of more than {:g} along an axis",
+                        100 * log.beyond_reach, config.dims == 2 ? "pixels" : "voxels", pyramid_reach(config)));
     return table;
 }
 
@@ -307,6 +307,7 @@ RunReport build_report(const ReportSource& source) {
     report.log = read_run_log(run + "/log.jsonl");
     report.notes = report.log.notes;
     const Manifest manifest(run, report.notes);
+    report.dims = config.dims;
     report.clip = config.clip;
     report.steps_planned = config.steps;
     report.title = "COVER pretraining: " + folder_name(run);

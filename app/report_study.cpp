@@ -100,7 +100,8 @@ Plane plane_of(const Tensor& map, const Cut& cut, const Axes& axes) {
     const Slice slice(map, cut, axes.dims);
     Plane plane{.name = "", .height = slice.height(), .width = slice.width(), .pixel_aspect = 1};
     if (axes.dims == 3) {
-        constexpr const char *letters[3] = {"D", "H", "W"}, *directions[3] = {"right", "anterior", "superior"},
+        constexpr const char *letters[3] = {"D", "H", "W"},
+                             *directions[3] = {"patient's right", "anterior", "superior"},
                              *planes[3] = {"Sagittal plane", "Coronal plane", "Axial plane"};
         const char* const* names = axes.anatomical ? directions : letters;
         plane.name =

@@ -86,6 +86,7 @@ RunReport some_report(int height, int width, int planes) {
     report.notes = {"<i>torn</i>"};
     report.facts = {{"Data", {{"<name>", "<value>"}}}};
     report.settings = {{"Network", {{"channels", "[\"</pre>\"]"}}}};
+    report.dims = planes > 1 ? 3 : 2;
     report.clip = 1;
     report.steps_planned = 3000;
     for (int step = 1; step <= 3000; ++step)

@@ -148,6 +148,7 @@ TEST_CASE("report program: a run on volumes shows three slices") {
         CHECK_MESSAGE(contains(page, plane), plane);
     CHECK(contains(page, "volumes held out of training"));
     CHECK(contains(page, "held out</span>"));
+    CHECK(contains(page, "L_vec, voxels"));
     REQUIRE(run_program(folder, "report %d/run --out %d/again.html --threads 1").code == 0);
     CHECK((read_file(at + "/again.html") == page));
 }
