@@ -39,6 +39,7 @@ th { font-weight: 500; color: var(--soft); }
 .tables table { break-inside: avoid; }
 td.n, th.n { text-align: right; white-space: nowrap; overflow-wrap: normal; }
 .narrow { width: auto; min-width: min(100%, 30rem); }
+.narrow th, .narrow td { overflow-wrap: normal; } .narrow th.n { white-space: normal; }
 .settings { columns: 3 17rem; column-gap: 2rem; font-size: .85rem; }
 .settings table { break-inside: avoid; }
 .settings th { width: 52%; }
@@ -90,9 +91,9 @@ footer { margin-top: 2.5rem; padding-top: .6rem; border-top: 1px solid var(--lin
   @page { margin: 15mm; }
   body { max-width: none; font-size: 10pt; padding: 0; } nav { display: none; }
   h2, h3, h4, .pair p, h2 + p, h2 + p + .legend { break-after: avoid; }
-  figure, .row, .legend, .pair, tr { break-inside: avoid; } .stack img { outline: 0; }
+  figure, .row, .stack, .stack img, .legend, .pair, .narrow, p, tr { break-inside: avoid; } .stack img { outline: 0; }
   .charts { grid-template-columns: repeat(2, minmax(0, 1fr)); }
-  .settings { columns: 2; font-size: 8pt; } .tables { columns: 2; font-size: 8.5pt; }
+  .settings { columns: 3; font-size: 7.5pt; column-gap: 1rem; } .tables { columns: 2; font-size: 8.5pt; }
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact; } }
 )css";
 
