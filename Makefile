@@ -31,7 +31,7 @@ bench: all
 	@$(PYTHON) bench/compare_pytorch.py --cover $(BUILD)/cover || { code=$$?; test $$code -eq 77 -o $$code -eq 127; }
 
 fuzz:
-	@tools/fuzz.sh $(SECONDS)
+	@BUILD=$(BUILD) tools/fuzz.sh $(SECONDS)
 
 asan tsan: setup
 	@tools/sanitize.sh $@

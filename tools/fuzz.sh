@@ -27,12 +27,13 @@ if ! "$clang" -fsanitize=fuzzer,address,undefined -o "$build/probe" "$build/prob
     exit 1
 fi
 
-launcher=""
-command -v ccache > /dev/null && launcher=-DCMAKE_CXX_COMPILER_LAUNCHER=ccache
+gcc_build=${BUILD:-build}
+[ -f "$gcc_build/build.ninja" ] || cmake -S . -B "$gcc_build" -G Ninja > /dev/null
+cmake --build "$gcc_build" --target cover_kernels
+kernels=$(cd "$gcc_build" && pwd)/kernels/libcover_kernels.a
 sanitize="-fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=all -fno-omit-frame-pointer"
-cmake -S . -B "$build" -G Ninja -DCOVER_FUZZ=ON -DCMAKE_CXX_COMPILER="$clang" $launcher \
-    -DCMAKE_BUILD_TYPE=Release -DCMAKE_CXX_FLAGS_RELEASE="-O1 -g1" \
-    -DCMAKE_CXX_FLAGS="$sanitize -Wno-error" > "$build/cmake.log"
+cmake -S . -B "$build" -G Ninja -DCOVER_FUZZ=ON -DCOVER_FUZZ_KERNELS="$kernels" -DCMAKE_CXX_COMPILER="$clang" \
+    -DCMAKE_CXX_FLAGS="$sanitize" > "$build/cmake.log"
 cmake --build "$build" --target fuzzers
 
 status=0

@@ -23,10 +23,7 @@ tsan)
     exit 2
     ;;
 esac
-launcher=""
-command -v ccache > /dev/null && launcher=-DCMAKE_CXX_COMPILER_LAUNCHER=ccache
-cmake -S . -B "$build" -G Ninja $launcher -DCMAKE_BUILD_TYPE=Release -DCMAKE_CXX_FLAGS_RELEASE="-O1 -g1" \
-    -DCMAKE_CXX_FLAGS="$flags -fno-omit-frame-pointer" > /dev/null
+cmake -S . -B "$build" -G Ninja -DCMAKE_CXX_FLAGS="$flags -fno-omit-frame-pointer" > /dev/null
 cmake --build "$build"
 
 export ASAN_OPTIONS="detect_leaks=1:detect_stack_use_after_return=1:strict_string_checks=1:allocator_may_return_null=1"

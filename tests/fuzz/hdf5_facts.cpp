@@ -16,7 +16,8 @@ void hdf5_facts(const unsigned char* data, std::size_t size) {
     const std::string path = as_file(bytes, static_cast<std::size_t>(end - bytes));
     only(ErrorKind::data, [&] {
         const H5File file = open_h5_with_answer(path, answer);
-        for (const auto& [name, d] : file.datasets()) {
+        for (const auto& entry : file.datasets()) {
+            const H5Dataset& d = entry.second;
             if (!d.unreadable.empty()) continue;
             if (d.type.kind == H5Kind::string) {
                 only(ErrorKind::data, [&] { (void)file.read_strings(d); });
@@ -33,10 +34,10 @@ void hdf5_facts(const unsigned char* data, std::size_t size) {
                     file.read_row(d, i, row.data());
                 });
         }
-        for (const auto& [group, attributes] : file.groups())
-            for (const auto& [name, attribute] : attributes) {
-                only(ErrorKind::data, [&] { (void)file.numbers(group, name); });
-                only(ErrorKind::data, [&] { (void)file.string(group, name); });
+        for (const auto& group : file.groups())
+            for (const auto& attribute : group.second) {
+                only(ErrorKind::data, [&] { (void)file.numbers(group.first, attribute.first); });
+                only(ErrorKind::data, [&] { (void)file.string(group.first, attribute.first); });
             }
     });
 }
