@@ -21,7 +21,7 @@ constexpr std::size_t most_waiting = std::size_t{64} << 20;  // bytes
 
 std::string reason(int code) { return std::generic_category().message(code); }
 
-double number(const ordered_json& event, const char* key) {
+double number(const nlohmann::json& event, const char* key) {
     const auto at = event.find(key);
     return at != event.end() && at->is_number() ? at->get<double>() : std::nan("");
 }
@@ -87,7 +87,7 @@ LogHistory read_log(const std::string& path, std::int64_t last_step, std::int64_
     std::string line;
     bool understood = true;
     while (std::getline(file, line)) {
-        const auto event = ordered_json::parse(line, nullptr, false);
+        const auto event = nlohmann::json::parse(line, nullptr, false);
         const bool whole = !file.eof() && event.is_object() && event.contains("event") && event["event"].is_string();
         const double step = whole ? number(event, "step") : std::nan("");
         const bool within = end >= 0 ? history.bytes + line.size() + 1 <= static_cast<std::uint64_t>(end)
@@ -98,15 +98,9 @@ LogHistory read_log(const std::string& path, std::int64_t last_step, std::int64_
             continue;
         }
         history.bytes += line.size() + 1;
-        const auto kind = event["event"].get<std::string>();
-        history.finished = kind == "stop" && event.contains("why") && event["why"] == "finished";
-        const auto at = static_cast<std::int64_t>(step);
-        if (kind == "step" && step > 0) {
-            history.steps.push_back(
-                {.step = at, .loss_con = number(event, "loss_con"), .loss_vec_ratio = number(event, "loss_vec_ratio")});
-            if (const double seconds = number(event, "seconds"); seconds > 0) history.seconds += seconds;
-        }
-        if (kind == "rollback") std::erase_if(history.steps, [&](const StepPoint& point) { return point.step > at; });
+        add_event(history.log, event);
+        if (const double seconds = number(event, "seconds"); event["event"] == "step" && seconds > 0)
+            history.seconds += seconds;
     }
     return history;
 }

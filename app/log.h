@@ -41,9 +41,8 @@ private:
 
 // What log.jsonl says of the steps up to `last_step`.
 struct LogHistory {
-    std::vector<StepPoint> steps;     // step, loss_con and loss_vec_ratio
-    double seconds = 0;               // of those steps
-    bool finished = false;            // its last event is the stop of a finished run
+    RunLog log;
+    double seconds = 0;               // of all steps, those that were rolled back included
     std::uint64_t bytes = 0;          // of what was read
     std::int64_t dropped_events = 0;  // behind that
 };

@@ -39,7 +39,9 @@ void append(std::vector<Point>& points, const Point& point) {
     points.push_back(point);
 }
 
-void take(RunLog& log, const json& event) {
+}  // namespace
+
+void add_event(RunLog& log, const json& event) {
     const std::string kind = words(event, "event");
     const std::int64_t step = integer(event, "step", -1);
     if (kind == "start") {
@@ -72,16 +74,15 @@ void take(RunLog& log, const json& event) {
         std::erase_if(log.steps, [&](const StepPoint& point) { return point.step > step; });
         std::erase_if(log.heldout, [&](const Heldout& point) { return point.step > step; });
     }
-    // Steps after a stop belong to a run that goes on.
-    log.ended = kind == "stop" ? words(event, "why") : kind == "start" || kind == "step" ? "" : log.ended;
+    // What follows a stop belongs to a run that goes on.
+    if (kind == "start" || kind == "resume" || kind == "step") log.ended = "";
     if (kind == "stop") {
+        log.ended = words(event, "why");
         const double seconds = number(event, "seconds");
         log.run_seconds = seconds > 0 ? seconds : 0;
         log.peak_bytes = std::max<std::int64_t>(integer(event, "peak_bytes", 0), 0);
     }
 }
-
-}  // namespace
 
 RunLog read_run_log(const std::string& path) {
     const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "rb"), &std::fclose);
@@ -95,7 +96,7 @@ RunLog read_run_log(const std::string& path) {
         ++line_number;
         const json event = too_long ? json(json::value_t::discarded) : json::parse(line, nullptr, false);
         if (event.is_object()) {
-            take(log, event);
+            add_event(log, event);
         } else if (!complete) {
             log.notes.push_back(text("The last line of log.jsonl (", line_number, ", ", line.size(),
                                      " bytes) breaks off and is left out: the process was stopped while it wrote."));

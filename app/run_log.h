@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
 
@@ -31,6 +32,9 @@ struct RunLog {
     int threads = 0;
     std::vector<std::string> notes;  // lines that could not be read, as sentences
 };
+
+// Takes one event in; what is not known is passed over.
+void add_event(RunLog& log, const nlohmann::json& event);
 
 // Lines that are no JSON object are left out and named in `notes`; a torn last line is what a killed process leaves.
 // Throws Error(io) when the file cannot be read.

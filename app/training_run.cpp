@@ -109,7 +109,7 @@ public:
         } catch (const Error& error) {
             progress.finish();
             // Weights that are not finite must not push good ones out.
-            const bool worth_saving = all_finite(trainer.model().parameters().values());
+            const bool worth_saving = trainer.model().parameters().values().all_finite();
             if (worth_saving && last_saved_ != trainer.steps_done()) save(log, progress);
             settle(start);
             log_stop(log, error.what());
@@ -190,10 +190,10 @@ private:
         if (last_saved_ < config_.steps) return false;
         const auto history = read_log(folder_ + "/log.jsonl", config_.steps);
         std::error_code error;
-        if (!history.finished || history.dropped_events > 0 ||
+        if (history.log.ended != "finished" || history.dropped_events > 0 ||
             !std::filesystem::exists(folder_ + "/report.html", error))
             return false;
-        take_history(history);
+        steps_ = history.log.steps;
         outcome_.steps = config_.steps;
         outcome_.seconds = history.seconds;
         settle_means();
@@ -216,10 +216,8 @@ private:
         seconds_before_ = history.seconds;
         log_begun_ = history.bytes > 0;
         dropped_events_ = history.dropped_events;
-        take_history(history);
+        steps_ = history.log.steps;
     }
-
-    void take_history(const LogHistory& history) { steps_ = history.steps; }
 
     CheckpointContents contents() {
         position_.kernels = kernel_summary(config_);
@@ -335,7 +333,10 @@ private:
         for (const auto& sample : batch.samples)
             keys.push_back({sample.epoch, static_cast<std::uint32_t>(sample.index)});
         const StepRecord record = trainer_->step(batch.images, keys);
-        if (!record.result.finite()) return get_over(batch, keys, record, log, progress);
+        if (!record.result.finite()) {
+            get_over(batch, keys, record, log, progress);
+            return save_where_due(log, progress);
+        }
         position_.next_batch = batch.step + 1;
         const std::int64_t number = trainer_->steps_done();
         const double seconds = record.seconds + batch.waited;
@@ -364,13 +365,10 @@ private:
             guard_->watch(record, keys);
         }
         // What the optimizer did shows in the next step's loss; before a save it must show now.
-        const bool due = number % config_.checkpoint_every == 0;
-        if ((due || number == config_.steps) && !all_finite(trainer_->model().parameters().values()))
+        if ((number % config_.checkpoint_every == 0 || number == config_.steps) &&
+            !trainer_->model().parameters().values().all_finite())
             return get_over(batch, keys, record, log, progress);
-        if (due) {
-            log_holdout(log, progress);
-            save(log, progress);
-        }
+        save_where_due(log, progress);
         if (log.trouble() != log_trouble_) {
             log_trouble_ = log.trouble();
             progress.say(
@@ -378,6 +376,13 @@ private:
                     ? text(folder_, "/log.jsonl: is written again")
                     : text(folder_, "/log.jsonl: cannot be written, its lines wait in memory: ", log_trouble_));
         }
+    }
+
+    void save_where_due(Log& log, Progress& progress) {
+        const std::int64_t number = trainer_->steps_done();
+        if (number == last_saved_ || number % config_.checkpoint_every != 0) return;
+        log_holdout(log, progress);
+        save(log, progress);
     }
 
     // A step that was not finite: the guard says how, or ends the run.

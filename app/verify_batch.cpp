@@ -26,7 +26,7 @@ int run(const VerifyBatchOptions& options) {
     // A weight that is not finite is the finding itself, not a file that cannot be used.
     std::optional<NonFinite> found;
     for (const auto& weight : batch.weights)
-        if (!found && !all_finite(weight.tensor)) found = NonFinite{"weight", weight.name, {}};
+        if (!found && !weight.tensor.all_finite()) found = NonFinite{"weight", weight.name, {}};
     StepResult result;
     if (!found) {
         Model model(model_config(config), machine.dtype());

@@ -1,6 +1,7 @@
 #include "core/tensor.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 namespace cover {
@@ -93,6 +94,14 @@ void Tensor::fill(double value) {
         using T = decltype(type);
         std::fill_n(data<T>(), count(), from_double<T>(value));
     });
+}
+
+bool Tensor::all_finite() const {
+    if (dtype_ == DType::bfloat16) return converted(DType::float32).all_finite();
+    const auto finite = [this](const auto* values) {
+        return std::all_of(values, values + count(), [](auto x) { return std::isfinite(x); });
+    };
+    return dtype_ == DType::float32 ? finite(data<float>()) : finite(data<double>());
 }
 
 }  // namespace cover

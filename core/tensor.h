@@ -48,6 +48,7 @@ public:
     // Element-wise conversion between storage types (through double).
     Tensor converted(DType dtype) const;
     void fill(double value);
+    bool all_finite() const;
 
 private:
     Shape shape_;

@@ -28,9 +28,6 @@ struct NonFinite {
 // buffer, weights as they were. nullopt: everything is finite.
 std::optional<NonFinite> find_non_finite(Model& model, const Views& views, LossTerms terms, Stream& stream);
 
-// Whether every value of the flat buffer is finite.
-bool all_finite(const Tensor& tensor);
-
 // Notices a value far from those before it: further from their median than `limit` times their spread, which is 1.4826
 // times the median absolute deviation (the standard deviation, were they normal) and at least 1 % of the median.
 class SpreadMonitor {

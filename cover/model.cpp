@@ -1,6 +1,5 @@
 #include "cover/model.h"
 
-#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <set>
@@ -89,12 +88,9 @@ void Model::load(const std::vector<NamedTensor>& tensors, const std::string& sou
     for (const NamedTensor& t : tensors) given[t.name] = &t.tensor;
     std::string missing, unexpected, misshaped;
     const auto note = [](std::string& list, const std::string& item) { list += (list.empty() ? "" : ", ") + item; };
-    for (const NamedTensor& t : tensors) {
-        const Tensor values = t.tensor.converted(DType::float64);
-        const double* data = values.data<double>();
-        require(std::all_of(data, data + values.count(), [](double x) { return std::isfinite(x); }), ErrorKind::data,
-                "[weights] ", source, ": tensor ", t.name, " holds a value that is NaN or infinite; take another file");
-    }
+    for (const NamedTensor& t : tensors)
+        require(t.tensor.all_finite(), ErrorKind::data, "[weights] ", source, ": tensor ", t.name,
+                " holds a value that is NaN or infinite; take another file");
     for (const Parameter& p : parameters_.list()) {
         const auto it = given.find(p.name);
         if (it == given.end()) {

@@ -20,13 +20,6 @@ namespace fs = std::filesystem;
 const std::string network =
     "--channels 8,8,8,8,8,8,8,8,8 --heads 1,1,1,1,1 --patch 16 --batch 3 --degree 0.5 --checkpoint-every 2 ";
 
-std::vector<nlohmann::json> events_of(const std::string& path) {
-    std::vector<nlohmann::json> events;
-    std::istringstream lines(read_file(path));
-    for (std::string line; std::getline(lines, line);) events.push_back(nlohmann::json::parse(line));
-    return events;
-}
-
 std::vector<std::string> names_in(const std::string& folder) {
     std::vector<std::string> names;
     for (const auto& entry : fs::directory_iterator(folder)) names.push_back(entry.path().filename().string());

@@ -3,6 +3,7 @@
 #include <sys/wait.h>
 
 #include <cstdlib>
+#include <sstream>
 
 #include "core/file.h"
 #include "data/h5_write.h"
@@ -17,6 +18,14 @@ Outcome run_program(const TemporaryFolder& folder, const std::string& arguments,
     const auto out = folder.path() + "/.out", err = folder.path() + "/.err";
     const int status = std::system((words + " >" + out + " 2>" + err + " </dev/null").c_str());
     return {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), read_file(out), read_file(err)};
+}
+
+std::vector<nlohmann::json> events_of(const std::string& path, const std::string& kind) {
+    std::vector<nlohmann::json> events;
+    std::istringstream lines(read_file(path));
+    for (std::string line; std::getline(lines, line);)
+        if (auto event = nlohmann::json::parse(line); kind.empty() || event["event"] == kind) events.push_back(event);
+    return events;
 }
 
 void write_small_patches(const std::string& path, std::int64_t side) {
