@@ -30,7 +30,7 @@ struct Timing {
     std::string op, shape, row;
     double seconds = 0, spread = 0;  // median; (largest - least) / median
     double flops = 0, bytes = 0;     // of one call
-    double percent_of_fma = 0, percent_of_copy = 0;
+    double percent_of_fma = 0, percent_of_memory = 0;
 };
 
 Tensor uniform(std::int64_t count, double low = -1, double high = 1) {
@@ -48,7 +48,7 @@ public:
     OpsBench(const TrainConfig& config, Stream& stream, const BenchOpsOptions& options)
         : config_(config), stream_(stream), options_(options) {
         fma_ = fma_peak_gflops(stream);
-        copy_ = copy_peak_gigabytes(stream);
+        memory_ = memory_peak_gigabytes(stream);
     }
 
     void all() {
@@ -61,7 +61,7 @@ public:
     }
     const std::vector<Timing>& timings() const { return timings_; }
     double fma() const { return fma_; }
-    double copy() const { return copy_; }
+    double memory() const { return memory_; }
 
 private:
     bool wanted(const std::string& op) const {
@@ -100,7 +100,7 @@ private:
             const double median = seconds[seconds.size() / 2];
             Timing timing{op, shape, row.name, median, (seconds.back() - seconds.front()) / median, flops, bytes};
             timing.percent_of_fma = 100 * flops / median / 1e9 / fma_;
-            timing.percent_of_copy = 100 * bytes / median / 1e9 / copy_;
+            timing.percent_of_memory = 100 * bytes / median / 1e9 / memory_;
             timings_.push_back(timing);
             if (!options_.json) print(timing);
         }
@@ -112,9 +112,9 @@ private:
                         t.shape.c_str(), t.row.c_str(), 1e3 * t.seconds, t.flops / t.seconds / 1e9, t.percent_of_fma,
                         100 * t.spread);
         else
-            std::printf("%-26s %-30s %-12s %9.3f ms  %8.1f GB/s     %5.1f %% of copy  spread %3.0f %%\n", t.op.c_str(),
-                        t.shape.c_str(), t.row.c_str(), 1e3 * t.seconds, t.bytes / t.seconds / 1e9, t.percent_of_copy,
-                        100 * t.spread);
+            std::printf("%-26s %-30s %-12s %9.3f ms  %8.1f GB/s     %5.1f %% of memory  spread %3.0f %%\n",
+                        t.op.c_str(), t.shape.c_str(), t.row.c_str(), 1e3 * t.seconds, t.bytes / t.seconds / 1e9,
+                        t.percent_of_memory, 100 * t.spread);
         std::fflush(stdout);
     }
 
@@ -312,7 +312,7 @@ private:
     const TrainConfig& config_;
     Stream& stream_;
     const BenchOpsOptions& options_;
-    double fma_ = 0, copy_ = 0;
+    double fma_ = 0, memory_ = 0;
     std::vector<Timing> timings_;
 };
 
@@ -352,9 +352,9 @@ int run(const BenchOpsOptions& options) {
     OpsBench bench(config, machine.stream(), options);
     if (!options.json)
         std::printf(
-            "%s, %d threads: FMA loop %.1f GFLOP/s, copy loop %.1f GB/s (a map that fits the caches may exceed "
+            "%s, %d threads: FMA loop %.1f GFLOP/s, memory loop %.1f GB/s (a map that fits the caches may exceed "
             "it)\n",
-            processor_name().c_str(), config.threads, bench.fma(), bench.copy());
+            processor_name().c_str(), config.threads, bench.fma(), bench.memory());
     bench.all();
     if (options.json) {
         nlohmann::ordered_json out{{"processor", processor_name()},
@@ -363,7 +363,7 @@ int run(const BenchOpsOptions& options) {
                                    {"patch", {config.patch[0], config.patch[1], config.patch[2]}},
                                    {"batch", config.batch},
                                    {"fma_gflops", bench.fma()},
-                                   {"copy_gigabytes_per_second", bench.copy()},
+                                   {"memory_gigabytes_per_second", bench.memory()},
                                    {"rows", nlohmann::ordered_json::array()}};
         for (const auto& t : bench.timings()) {
             nlohmann::ordered_json row{
@@ -373,7 +373,7 @@ int run(const BenchOpsOptions& options) {
                 row["percent_of_fma"] = t.percent_of_fma;
             } else {
                 row["gigabytes_per_second"] = t.bytes / t.seconds / 1e9;
-                row["percent_of_copy"] = t.percent_of_copy;
+                row["percent_of_memory"] = t.percent_of_memory;
             }
             out["rows"].push_back(row);
         }

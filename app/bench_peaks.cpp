@@ -73,18 +73,23 @@ double fma_peak_gflops(Stream& stream) {
     return 2.0 * lanes * chains * static_cast<double>(rounds) * threads / seconds / 1e9;
 }
 
-double copy_peak_gigabytes(Stream& stream) {
-    constexpr std::int64_t count = std::int64_t{1} << 26, tasks = 64;  // 256 MiB each
+double memory_peak_gigabytes(Stream& stream) {
+    constexpr std::int64_t count = std::int64_t{1} << 26, tasks = 64, piece = count / tasks;  // 256 MiB each
     const Tensor source = Tensor::zeros({count});
     Tensor target = Tensor::zeros({count});
     const auto* from = source.data<float>();
     auto* to = target.data<float>();
-    const double seconds = best_seconds(5, [&] {
+    const double copy = best_seconds(5, [&] {
         stream.parallel(tasks, [&](std::int64_t task) {
-            std::memcpy(to + task * (count / tasks), from + task * (count / tasks), count / tasks * sizeof(float));
+            std::memcpy(to + task * piece, from + task * piece, piece * sizeof(float));
         });
     });
-    return 2.0 * static_cast<double>(count) * sizeof(float) / seconds / 1e9;
+    const double add = best_seconds(5, [&] {
+        stream.parallel(tasks, [&](std::int64_t task) {
+            for (std::int64_t i = task * piece; i < (task + 1) * piece; ++i) to[i] += from[i];
+        });
+    });
+    return std::max(2 / copy, 3 / add) * static_cast<double>(count) * sizeof(float) / 1e9;
 }
 
 }  // namespace cover::app

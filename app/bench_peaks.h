@@ -9,7 +9,9 @@ namespace cover::app {
 // `facts` allows, on every thread of the stream.
 double fma_peak_gflops(Stream& stream);
 
-// GB/s (read and written) of copying blocks far larger than the caches.
-double copy_peak_gigabytes(Stream& stream);
+// GB/s (read and written) over blocks far larger than the caches: the faster of copying one into another, which also
+// reads the lines that it overwrites without that being counted, and of adding one to another in place, where nothing
+// is uncounted.
+double memory_peak_gigabytes(Stream& stream);
 
 }  // namespace cover::app

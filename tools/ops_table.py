@@ -14,8 +14,9 @@ HEADER = """# Kernel rows, measured
 
 Printed by `tools/ops_table.py` from the files named below each heading; nothing here is typed by hand. A row's time is the
 median of repeated calls. Convolutions and local attention are set against the rate of a loop of independent fused
-multiply-adds, the rest against a copy loop, both measured in the same run on the same threads; a map that fits the caches
-may exceed the copy loop. Convolutions are those of the U-Net in the order of the forward pass: five stages down, four up,
+multiply-adds, the rest against the faster of a loop that copies and one
+that adds in place (memory), both measured in the same run on the same threads; a map that fits the caches
+may exceed it. Convolutions are those of the U-Net in the order of the forward pass: five stages down, four up,
 five projections (1).
 """
 
@@ -50,9 +51,9 @@ def report(path):
     patch = [side for side in data["patch"] if side > 1 or data["dims"] == 3]
     out = [f"\n## {data['dims']}D, patch {' x '.join(map(str, patch))}, batch {data['batch']} (both views: {2 * data['batch']})\n"]
     out.append(f"`{path}`: {data['processor']}, {data['threads']} threads; fused multiply-adds {data['fma_gflops']:.1f} GFLOP/s, "
-               f"copy {data['copy_gigabytes_per_second']:.1f} GB/s.\n")
+               f"memory {data['memory_gigabytes_per_second']:.1f} GB/s.\n")
     by_flops = ("gflops", "GFLOP/s", "percent_of_fma", "FMA")
-    by_bytes = ("gigabytes_per_second", "GB/s", "percent_of_copy", "copy")
+    by_bytes = ("gigabytes_per_second", "GB/s", "percent_of_memory", "memory")
     groups = [(["conv", "conv_backward_data", "conv_backward_weight"], by_flops),
               (["local_attention", "local_attention_backward"], by_flops),
               (["group_norm", "group_norm_backward"], by_bytes),
