@@ -57,7 +57,7 @@ AppliedNetwork::AppliedNetwork(const std::string& path, const TensorFile& file, 
           const ModelConfig config = from_metadata(file.metadata, path);
           check_views(file.metadata, path);
           check_size(file, config, path);
-          return config;
+          return Model(config, DType::float32, stream.device);
       }()),
       stream_(stream) {
     const bool backbone = is_backbone_only(file);
@@ -74,14 +74,14 @@ AppliedNetwork::AppliedNetwork(const std::string& path, const TensorFile& file, 
 Tensor AppliedNetwork::features(const Sample& sample) const {
     return run_tiled(tensor_of(sample), spatial_dims(), tile_, [this](const Tensor& tile) {
         Graph graph(stream_, spatial_dims(), Graph::Retention::nothing);
-        return model_.features(graph, graph.constant(tile)).back().value;
+        return model_.features(graph, graph.constant(tile.to(stream_.device))).back().value.to(Device::cpu);
     });
 }
 
 Tensor AppliedNetwork::displacement(const Sample& moving, const Sample& fixed) const {
     return run_tiled(joined(moving, fixed), spatial_dims(), tile_, [this](const Tensor& tile) {
         Graph graph(stream_, spatial_dims(), Graph::Retention::nothing);
-        return model_.predict(graph, graph.constant(views_of(tile))).field.value;
+        return model_.predict(graph, graph.constant(views_of(tile).to(stream_.device))).field.value.to(Device::cpu);
     });
 }
 

@@ -54,7 +54,7 @@ Evaluation evaluate(const std::string& weights, const std::vector<std::string>& 
             "[evaluate] precision: fp64 is for `cover verify` only; take fp32");
     const ModelConfig network = model_config(config);
     check_size(file, network, path);
-    Model model(network);
+    Model model(network, DType::float32, machine.device());
     model.load(file.tensors, path);
     Evaluator evaluator(model, config, machine.stream());
     const std::int64_t each = grid.pixels() * patches.channels();

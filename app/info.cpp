@@ -13,6 +13,7 @@
 #include "core/check.h"
 #include "data/patches.h"
 #include "kernels/catalogue.h"
+#include "kernels/devices.h"
 #include "nn/safetensors.h"
 
 namespace cover::app {
@@ -41,6 +42,11 @@ std::string row_text(const RowFacts& row) {
     return note.empty() ? row.name : text(row.name, " (", note, ")");
 }
 
+std::string devices() {
+    const std::string reason = why_unavailable(Device::cuda);
+    return "cpu, emulated, " + (reason.empty() ? std::string("cuda") : text("no cuda: ", reason));
+}
+
 ordered_json about_program() {
     const auto& facts = machine_facts();
     std::string sets;
@@ -58,7 +64,7 @@ ordered_json about_program() {
             {"threads", hardware_threads()},
             {"instruction_sets", sets.empty() ? "none that the kernels use" : sets},
             {"memory_available", fmt::format("{:.1f} GiB", static_cast<double>(available_bytes()) / (1 << 30))},
-            {"devices", "cpu (this build has no CUDA kernels)"},
+            {"devices", devices()},
             {"libraries", COVER_LIBRARIES},
             {"kernels", rows}};
 }

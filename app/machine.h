@@ -13,12 +13,14 @@ namespace cover::app {
 class Machine {
 public:
     // Settles `device`, `precision` and `threads` in the configuration: device auto becomes cpu, threads 0 all cores.
-    // Throws Error(device) on a device or precision that this build does not have, never taking another instead.
+    // Throws Error(device) on a device or precision that this build or machine does not have, never taking another
+    // instead.
     explicit Machine(TrainConfig& config);
     Machine(const Machine&) = delete;
     Machine& operator=(const Machine&) = delete;
 
     Stream& stream() { return stream_; }
+    Device device() const { return stream_.device; }
     DType dtype() const { return dtype_; }
 
 private:

@@ -198,9 +198,15 @@ std::vector<FactTable> setting_tables(const TrainConfig& config) {
     return tables;
 }
 
-// The rows that the run was computed with where this machine has them, else its own.
+// The rows that the run was computed with where this machine has them, else its own. A run on another device is shown
+// by the CPU, which every machine has.
 std::unique_ptr<Machine> machine_for(TrainConfig& config, int threads, std::vector<std::string>& notes) {
     if (threads > 0) config.threads = threads;
+    if (config.device != DeviceChoice::cpu && config.device != DeviceChoice::automatic) {
+        config.device = DeviceChoice::cpu;
+        config.precision = Precision::fp32;
+        config.kernel.clear();
+    }
     try {
         return std::make_unique<Machine>(config);
     } catch (const Error& error) {
@@ -209,7 +215,7 @@ std::unique_ptr<Machine> machine_for(TrainConfig& config, int threads, std::vect
             text("Scores and pictures were computed with the kernels of this machine, not those of the run: ",
                  error.what()));
     }
-    config.device = DeviceChoice::automatic;
+    config.device = DeviceChoice::cpu;
     config.precision = Precision::fp32;
     config.kernel.clear();
     return std::make_unique<Machine>(config);

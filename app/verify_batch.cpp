@@ -29,7 +29,7 @@ int run(const VerifyBatchOptions& options) {
         if (!found && !weight.tensor.all_finite()) found = NonFinite{"weight", weight.name, {}};
     StepResult result;
     if (!found) {
-        Model model(model_config(config), machine.dtype());
+        Model model(model_config(config), machine.dtype(), machine.device());
         std::vector<NamedTensor> weights;
         for (const auto& weight : batch.weights)
             weights.push_back({weight.name, weight.tensor.converted(machine.dtype())});

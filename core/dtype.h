@@ -5,6 +5,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "core/host_device.h"
+
 namespace cover {
 
 // The upper half of a float32. Arithmetic happens in float32; this is a storage type.
@@ -13,14 +15,14 @@ struct bfloat16 {
 
     bfloat16() = default;
     // Rounds to nearest even; NaN stays NaN.
-    explicit bfloat16(float value) {
+    COVER_HOST_DEVICE explicit bfloat16(float value) {
         const auto u = std::bit_cast<std::uint32_t>(value);
         if ((u & 0x7fffffffu) > 0x7f800000u)
             bits = static_cast<std::uint16_t>((u >> 16) | 0x0040u);
         else
             bits = static_cast<std::uint16_t>((u + 0x7fffu + ((u >> 16) & 1u)) >> 16);
     }
-    operator float() const { return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16); }
+    COVER_HOST_DEVICE operator float() const { return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16); }
 };
 
 enum class DType : std::uint8_t { float32, float64, bfloat16 };

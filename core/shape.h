@@ -37,7 +37,7 @@ struct Grid {
     int spatial_dims = 2;
     std::int64_t d = 1, h = 1, w = 1;
 
-    std::int64_t pixels() const { return d * h * w; }
+    constexpr std::int64_t pixels() const { return d * h * w; }
     friend bool operator==(const Grid&, const Grid&) = default;
 };
 

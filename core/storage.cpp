@@ -10,6 +10,7 @@
 #include <mutex>
 
 #include "core/check.h"
+#include "core/device_memory.h"
 
 namespace cover {
 namespace {
@@ -146,21 +147,36 @@ Arena& arena() {
 }  // namespace
 
 std::shared_ptr<Storage> Storage::allocate(std::size_t bytes, Device device) {
-    require(device == Device::cpu, ErrorKind::device, "[storage] this build has no memory for device ",
-            name_of(device));
     const std::size_t size = rounded(bytes);
-    void* data = arena().take(size);
-    require(data != nullptr, ErrorKind::device, "[storage] no memory for a block of ", size,
+    void* data = device == Device::cpu ? arena().take(size) : take_device_block(device, size);
+    require(data != nullptr, ErrorKind::device, "[storage] no memory on ", name_of(device), " for a block of ", size,
             " bytes; use a smaller batch or patch");
     return std::shared_ptr<Storage>(new Storage(data, bytes, size, device));
 }
 
-Storage::~Storage() { arena().give_back(data_, capacity_); }
+Storage::~Storage() {
+    if (device_ == Device::cpu)
+        arena().give_back(data_, capacity_);
+    else
+        give_back_device_block(device_, data_, capacity_);
+}
 
-MemoryStatistics memory_statistics() { return arena().statistics(); }
+MemoryStatistics memory_statistics(Device device) {
+    return device == Device::cpu ? arena().statistics() : device_memory_statistics(device);
+}
 
-void reset_memory_peak() { arena().reset_peak(); }
+void reset_memory_peak(Device device) {
+    if (device == Device::cpu)
+        arena().reset_peak();
+    else
+        reset_device_memory_peak(device);
+}
 
-void release_unused_memory() { arena().release(); }
+void release_unused_memory(Device device) {
+    if (device == Device::cpu)
+        arena().release();
+    else
+        release_unused_device_memory(device);
+}
 
 }  // namespace cover

@@ -1,6 +1,6 @@
 // Aligned memory blocks with shared ownership, cut from one range that keeps what was freed: the shapes of a step never
-// change, so after the first step nothing is asked of the operating system. COVER_ARENA=off in the environment gives
-// every block an allocation of its own, for memory checkers.
+// change, so after the first step nothing is asked of the operating system. Other devices: core/device_memory.h.
+// COVER_ARENA=off in the environment gives every block an allocation of its own, for memory checkers.
 #pragma once
 
 #include <cstddef>
@@ -39,12 +39,12 @@ private:
 struct MemoryStatistics {
     std::size_t in_use = 0;  // bytes in live storages
     std::size_t peak = 0;    // largest in_use since reset_peak()
-    std::size_t held = 0;    // bytes of the system's memory, live or kept for reuse
+    std::size_t held = 0;    // bytes of the device's memory, live or kept for reuse
 };
 
-MemoryStatistics memory_statistics();
-void reset_memory_peak();
-// Gives the kept blocks back to the system.
-void release_unused_memory();
+MemoryStatistics memory_statistics(Device device = Device::cpu);
+void reset_memory_peak(Device device = Device::cpu);
+// Gives the kept blocks back.
+void release_unused_memory(Device device = Device::cpu);
 
 }  // namespace cover

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <cstring>
 
+#include "core/device_memory.h"
+
 namespace cover {
 namespace {
 
@@ -36,7 +38,7 @@ Tensor Tensor::empty(const Shape& shape, DType dtype, Device device) {
 
 Tensor Tensor::zeros(const Shape& shape, DType dtype, Device device) {
     Tensor t = empty(shape, dtype, device);
-    std::memset(t.view().data, 0, t.bytes());
+    t.clear();
     return t;
 }
 
@@ -54,8 +56,26 @@ ConstView Tensor::view() const {
 
 Tensor Tensor::clone() const {
     Tensor t = empty(shape_, dtype_, device());
-    std::memcpy(t.view().data, view().data, bytes());
+    t.copy_from(*this);
     return t;
+}
+
+Tensor Tensor::to(Device device) const {
+    if (!storage_ || device == this->device()) return *this;
+    Tensor t = empty(shape_, dtype_, device);
+    t.copy_from(*this);
+    return t;
+}
+
+void Tensor::copy_from(const Tensor& source) {
+    require(source.shape_ == shape_ && source.dtype_ == dtype_, ErrorKind::internal, "[tensor] cannot copy ",
+            source.shape_.to_string(), " of ", name_of(source.dtype_), " into ", shape_.to_string(), " of ",
+            name_of(dtype_));
+    const Device other = device() != Device::cpu ? device() : source.device();
+    if (other == Device::cpu)
+        std::memcpy(view().data, source.view().data, bytes());
+    else
+        device_memory(other).copy(view().data, source.view().data, bytes());
 }
 
 Tensor Tensor::reshaped(const Shape& shape) const {
@@ -76,6 +96,7 @@ Tensor Tensor::slice(std::int64_t offset, const Shape& shape) const {
 }
 
 Tensor Tensor::converted(DType dtype) const {
+    if (device() != Device::cpu) return to(Device::cpu).converted(dtype).to(device());
     Tensor t = empty(shape_, dtype, device());
     with_type(dtype_, [&](auto from) {
         using From = decltype(from);
@@ -89,7 +110,20 @@ Tensor Tensor::converted(DType dtype) const {
     return t;
 }
 
+void Tensor::clear() {
+    if (device() == Device::cpu)
+        std::memset(view().data, 0, bytes());
+    else
+        device_memory(device()).clear(view().data, bytes());
+}
+
 void Tensor::fill(double value) {
+    if (device() != Device::cpu) {
+        Tensor host = empty(shape_, dtype_);
+        host.fill(value);
+        copy_from(host);
+        return;
+    }
     with_type(dtype_, [&](auto type) {
         using T = decltype(type);
         std::fill_n(data<T>(), count(), from_double<T>(value));
@@ -97,11 +131,18 @@ void Tensor::fill(double value) {
 }
 
 bool Tensor::all_finite() const {
+    if (device() != Device::cpu) return to(Device::cpu).all_finite();
     if (dtype_ == DType::bfloat16) return converted(DType::float32).all_finite();
     const auto finite = [this](const auto* values) {
         return std::all_of(values, values + count(), [](auto x) { return std::isfinite(x); });
     };
     return dtype_ == DType::float32 ? finite(data<float>()) : finite(data<double>());
+}
+
+double Tensor::item() const {
+    require(count() == 1, ErrorKind::internal, "[tensor] ", shape_.to_string(), " is not one element");
+    const Tensor host = to(Device::cpu).converted(DType::float64);
+    return *host.data<double>();
 }
 
 }  // namespace cover

@@ -29,28 +29,43 @@ public:
     View view();
     ConstView view() const;
     ConstView const_view() const { return view(); }
+    // For the host: throws Error(internal) on a tensor of another device.
     template <class T>
     T* data() {
+        require_host();
         return view().as<T>();
     }
     template <class T>
     const T* data() const {
+        require_host();
         return view().as<T>();
     }
 
     // True when no other Tensor shares this memory.
     bool unique() const { return storage_.use_count() == 1; }
     Tensor clone() const;
+    // Itself where it already lies there, else a copy on that device.
+    Tensor to(Device device) const;
+    // Overwrites the elements with those of `source`, which has the same shape and type and lies on any device.
+    void copy_from(const Tensor& source);
     // Same memory under another shape of equal count.
     Tensor reshaped(const Shape& shape) const;
     // Same memory: count() of shape elements from element offset on.
     Tensor slice(std::int64_t offset, const Shape& shape) const;
-    // Element-wise conversion between storage types (through double).
+    // Element-wise conversion between storage types (through double). This, fill and all_finite pass through the host.
     Tensor converted(DType dtype) const;
     void fill(double value);
+    void clear();  // zeros
     bool all_finite() const;
+    // The only element, as a double.
+    double item() const;
 
 private:
+    void require_host() const {
+        require(!storage_ || device() == Device::cpu, ErrorKind::internal, "[tensor] the host reads a tensor of ",
+                name_of(device()));
+    }
+
     Shape shape_;
     DType dtype_ = DType::float32;
     std::shared_ptr<Storage> storage_;

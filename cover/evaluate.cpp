@@ -30,14 +30,16 @@ void Evaluator::add(const Tensor& images, const std::vector<SampleKey>& keys) {
     views_ = make_views(images, keys, config_, stream_, {.appearance = false, .elastic_allowed = false});
     Graph graph(stream_, config_.dims, Graph::Retention::nothing);
     const Model::Prediction prediction = model_.predict(graph, graph.constant(views_.images));
-    predicted_ = prediction.field.value;
     const Tensor& moving = prediction.moving.back().value;
-    const Tensor& fixed = prediction.fixed.back().value;
-    Tensor warped = Tensor::empty(moving.shape());
-    const std::int64_t batch = fixed.side(0), channels = fixed.side(4), nd = config_.dims;
-    const Grid grid = graph.grid_of(fixed);
+    Tensor warped = Tensor::empty(moving.shape(), moving.dtype(), moving.device());
+    const std::int64_t batch = moving.side(0), channels = moving.side(4), nd = config_.dims;
+    const Grid grid = graph.grid_of(moving);
     warp(warped.view(), moving.view(), views_.field.const_view(),
          {.n = batch, .grid = grid, .channels = channels, .convention = model_.config().warp}, stream_);
+    for (Tensor* tensor : {&views_.images, &views_.field, &views_.mask}) *tensor = tensor->to(Device::cpu);
+    predicted_ = prediction.field.value.to(Device::cpu);
+    const Tensor fixed = prediction.fixed.back().value.to(Device::cpu);
+    warped = warped.to(Device::cpu);
 
     const double reach = pyramid_reach(config_);
     const float* psi = views_.field.data<float>();

@@ -78,7 +78,7 @@ GoldenResult run_golden(const GoldenCase& golden, DType dtype, Stream& stream) {
     const double tight = fine ? 1e-9 : 2e-6, stored = 6e-8;
     const double whole_gradient = fine ? stored : 1e-5, per_tensor = fine ? stored : 1e-4;
 
-    Model model(golden.model, dtype);
+    Model model(golden.model, dtype, stream.device);
     model.load(golden.weights, "the golden file");
     OptimizerOptions options{.weight_decay = golden.weight_decay, .clip = golden.clip};
     Optimizer optimizer(model.parameters(), options);
@@ -93,6 +93,7 @@ GoldenResult run_golden(const GoldenCase& golden, DType dtype, Stream& stream) {
     std::memcpy(bytes + moving.bytes(), fixed.view().data, fixed.bytes());
     views.field = channels_last(golden.field, nd, dtype);
     views.mask = channels_last(golden.mask, nd, dtype);
+    for (Tensor* tensor : {&views.images, &views.field, &views.mask}) *tensor = tensor->to(stream.device);
 
     GoldenResult out;
     const auto check = [&](std::string name, double error, double tolerance) {

@@ -50,12 +50,12 @@ std::vector<std::int64_t> parse_integers(const std::string& list, const std::str
 
 }  // namespace
 
-Model::Model(const ModelConfig& config, DType dtype)
+Model::Model(const ModelConfig& config, DType dtype, Device device)
     : config_(config),
       parameters_(config.spatial_dims),
       unet_(parameters_, config.in_channels, config.channels),
       pyramid_(parameters_, config.channels, config.heads, config.head_dim, config.radius, config.levels, config.warp) {
-    parameters_.allocate(dtype);
+    parameters_.allocate(dtype, device);
 }
 
 Model::Prediction Model::predict(Graph& graph, const Var& views, std::vector<PyramidLevel>* trace) const {

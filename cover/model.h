@@ -26,7 +26,7 @@ struct ModelConfig {
 class Model {
 public:
     // Weights are zero until initialise() (nn/init.h) or load(). float64 is for verification on the reference rows.
-    explicit Model(const ModelConfig& config, DType dtype = DType::float32);
+    explicit Model(const ModelConfig& config, DType dtype = DType::float32, Device device = Device::cpu);
 
     const ModelConfig& config() const { return config_; }
     ParameterSet& parameters() { return parameters_; }

@@ -7,24 +7,22 @@
 namespace cover {
 namespace {
 
-double scalar(const Tensor& t) { return t.dtype() == DType::float64 ? *t.data<double>() : *t.data<float>(); }
-
 // L_vec of the zero field: the masked mean of |psi|_1.
 double zero_field_loss(const Views& views, DType dtype, Stream& stream) {
-    const Tensor zeros = Tensor::zeros(views.field.shape(), dtype);
-    Tensor loss = Tensor::empty({1}, dtype);
+    const Tensor zeros = Tensor::zeros(views.field.shape(), dtype, views.field.device());
+    Tensor loss = Tensor::empty({1}, dtype, views.field.device());
     const Shape& s = views.field.shape();
     masked_l1(loss.view(), zeros.view(), views.field.const_view(), views.mask.const_view(),
               {.n = s[0], .pixels = s[1] * s[2] * s[3], .channels = s[4]}, stream);
-    return scalar(loss);
+    return loss.item();
 }
 
 std::pair<StepResult, Var> run(const Model& model, const Views& views, LossTerms terms, Graph& graph) {
     const Model::Prediction prediction = model.predict(graph, graph.constant(views.images));
     const Losses parts = losses(graph, prediction, views.field, views.mask, model.config().warp, terms);
-    const StepResult result{.loss = scalar(parts.total.value),
-                            .loss_vec = scalar(parts.vec.value),
-                            .loss_con = scalar(parts.con.value),
+    const StepResult result{.loss = parts.total.value.item(),
+                            .loss_vec = parts.vec.value.item(),
+                            .loss_con = parts.con.value.item(),
                             .loss_vec_zero = zero_field_loss(views, views.field.dtype(), graph.stream())};
     return {result, parts.total};
 }

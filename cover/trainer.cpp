@@ -32,7 +32,7 @@ OptimizerOptions optimizer_options(const TrainConfig& config) {
 Trainer::Trainer(const TrainConfig& config, Stream& stream)
     : config_(config),
       stream_(stream),
-      model_(model_config(config)),
+      model_(model_config(config), DType::float32, stream.device),
       optimizer_(model_.parameters(), optimizer_options(config)) {
     initialise(model_.parameters(), config.seed);
 }

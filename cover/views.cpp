@@ -131,6 +131,7 @@ AffineDraw draw_affine(const TrainConfig& config, const Sides& sides, RandomStre
 
 Views make_views(const Tensor& images, const std::vector<SampleKey>& keys, const TrainConfig& config, Stream& stream,
                  const ViewOptions& options) {
+    Stream host = host_stream(stream);
     const int nd = config.dims, first = first_axis(nd);
     const Sides sides = sides_of(images), patch = config.patch;
     const std::int64_t batch = images.side(0), channels = images.side(4);
@@ -153,7 +154,7 @@ Views make_views(const Tensor& images, const std::vector<SampleKey>& keys, const
     std::vector<Sides> corners(keys.size());
     std::vector<std::int64_t> valid(keys.size()), redraws(keys.size());
 
-    stream.parallel(batch, [&](std::int64_t b) {
+    host.parallel(batch, [&](std::int64_t b) {
         const auto i = static_cast<std::size_t>(b);
         const SampleKey key = keys[i];
         float* field = whole_field.data<float>() + b * image_pixels * nd;
@@ -196,9 +197,9 @@ Views make_views(const Tensor& images, const std::vector<SampleKey>& keys, const
 
     warp(warped.view(), images.view(), whole_field.const_view(),
          {.n = batch, .grid = {nd, sides[0], sides[1], sides[2]}, .channels = channels, .convention = config.warp},
-         stream);
+         host);
 
-    stream.parallel(batch, [&](std::int64_t b) {
+    host.parallel(batch, [&](std::int64_t b) {
         const auto i = static_cast<std::size_t>(b);
         const Sides& corner = corners[i];
         float* moving = out.images.data<float>() + b * patch_pixels * channels;
@@ -238,6 +239,7 @@ Views make_views(const Tensor& images, const std::vector<SampleKey>& keys, const
     }
     out.valid = static_cast<double>(total) / static_cast<double>(batch * patch_pixels);
     out.empty = total == 0;
+    for (Tensor* tensor : {&out.images, &out.field, &out.mask}) *tensor = tensor->to(stream.device);
     return out;
 }
 

@@ -34,7 +34,7 @@ struct SampleKey {
     std::uint32_t sample = 0;
 };
 
-struct Views {
+struct Views {                 // the tensors lie on one device
     Tensor images;             // (2B,D,H,W,C): the moving views x_a, then the fixed views x_b
     Tensor field;              // psi (B,D,H,W,nd), pixels
     Tensor mask;               // eps (B,D,H,W,1), 0 or 1
@@ -49,7 +49,8 @@ struct ViewOptions {
 };
 
 // images: the stored images (B,D,H,W,C) float32, sides at least the patch's. Each sample's numbers are keyed by seed,
-// epoch, sample, purpose and attempt: the result depends on nothing else, thread count included.
+// epoch, sample, purpose and attempt: the result depends on nothing else, thread count included. They are made
+// on the host and then brought to the stream's device.
 Views make_views(const Tensor& images, const std::vector<SampleKey>& keys, const TrainConfig& config, Stream& stream,
                  const ViewOptions& options = {});
 

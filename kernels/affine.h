@@ -5,6 +5,8 @@
 #include <cmath>
 #include <cstdint>
 
+#include "core/host_device.h"
+
 namespace cover {
 
 // psi(p) = A (p - (S-1)/2) + t + floor(S/2) - p, folded on the host into psi_a(p) = sum_b slope[a][b] * p_b + shift[a].
@@ -14,21 +16,14 @@ struct AffineDisplacement {
     double shift[3] = {};
 };
 
-#if defined(__CUDACC__)
-__host__ __device__
-#endif
-    inline float
-    affine_displacement(const AffineDisplacement& m, int axis, double d, double h, double w) {
+COVER_HOST_DEVICE inline float affine_displacement(const AffineDisplacement& m, int axis, double d, double h,
+                                                   double w) {
     return static_cast<float>(
         std::fma(m.slope[axis][0], d, std::fma(m.slope[axis][1], h, std::fma(m.slope[axis][2], w, m.shift[axis]))));
 }
 
 // One component of the overlap rule: 0 < (i + psi) / (S - 1) <= 1, a point exactly at coordinate 0 being outside.
-#if defined(__CUDACC__)
-__host__ __device__
-#endif
-    inline bool
-    lands_inside(std::int64_t i, float psi, std::int64_t side) {
+COVER_HOST_DEVICE inline bool lands_inside(std::int64_t i, float psi, std::int64_t side) {
     const float target = static_cast<float>(i) + psi;
     return target > 0.0f && target <= static_cast<float>(side - 1);
 }

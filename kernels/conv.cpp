@@ -1,5 +1,6 @@
 #include "kernels/conv.h"
 
+#include "kernels/cuda/rows.h"
 #include "kernels/grid_check.h"
 
 namespace cover {
@@ -13,19 +14,19 @@ void validate(const ConvParams& params) {
 }
 
 std::span<const ConvVariant> conv_table() {
-    static const auto table = join<ConvVariant>({ref::conv_rows(), cpu::conv_rows()});
+    static const auto table = cuda::with_cuda<ConvVariant>({ref::conv_rows(), cpu::conv_rows()}, &cuda::Rows::conv);
     return table;
 }
 
 std::span<const ConvBackwardDataVariant> conv_backward_data_table() {
-    static const auto table =
-        join<ConvBackwardDataVariant>({ref::conv_backward_data_rows(), cpu::conv_backward_data_rows()});
+    static const auto table = cuda::with_cuda<ConvBackwardDataVariant>(
+        {ref::conv_backward_data_rows(), cpu::conv_backward_data_rows()}, &cuda::Rows::conv_backward_data);
     return table;
 }
 
 std::span<const ConvBackwardWeightVariant> conv_backward_weight_table() {
-    static const auto table =
-        join<ConvBackwardWeightVariant>({ref::conv_backward_weight_rows(), cpu::conv_backward_weight_rows()});
+    static const auto table = cuda::with_cuda<ConvBackwardWeightVariant>(
+        {ref::conv_backward_weight_rows(), cpu::conv_backward_weight_rows()}, &cuda::Rows::conv_backward_weight);
     return table;
 }
 

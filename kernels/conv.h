@@ -18,11 +18,11 @@ struct ConvParams {
     std::int64_t c_in = 1, c_out = 1;
     int kernel = 3;  // side of the kernel on every spatial axis: 1 or 3
 
-    int taps() const { return kernel == 1 ? 1 : (grid.spatial_dims == 2 ? 9 : 27); }
-    int kernel_depth() const { return grid.spatial_dims == 2 ? 1 : kernel; }
-    std::int64_t x_count() const { return n * grid.pixels() * c_in; }
-    std::int64_t y_count() const { return n * grid.pixels() * c_out; }
-    std::int64_t weight_count() const { return taps() * c_in * c_out; }
+    constexpr int taps() const { return kernel == 1 ? 1 : (grid.spatial_dims == 2 ? 9 : 27); }
+    constexpr int kernel_depth() const { return grid.spatial_dims == 2 ? 1 : kernel; }
+    constexpr std::int64_t x_count() const { return n * grid.pixels() * c_in; }
+    constexpr std::int64_t y_count() const { return n * grid.pixels() * c_out; }
+    constexpr std::int64_t weight_count() const { return taps() * c_in * c_out; }
     // Multiplications and additions of one pass (forward, data gradient and weight gradient alike).
     double flops() const { return 2.0 * static_cast<double>(n * grid.pixels()) * static_cast<double>(weight_count()); }
 };

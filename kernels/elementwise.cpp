@@ -1,5 +1,6 @@
 #include "kernels/elementwise.h"
 
+#include "kernels/cuda/rows.h"
 #include "kernels/grid_check.h"
 
 namespace cover {
@@ -13,22 +14,23 @@ void validate(const ConcatParams& params) {
 }
 
 std::span<const AddVariant> add_table() {
-    static const auto table = join<AddVariant>({ref::add_rows(), cpu::add_rows()});
+    static const auto table = cuda::with_cuda<AddVariant>({ref::add_rows(), cpu::add_rows()}, &cuda::Rows::add);
     return table;
 }
 
 std::span<const ScaleVariant> scale_table() {
-    static const auto table = join<ScaleVariant>({ref::scale_rows(), cpu::scale_rows()});
+    static const auto table = cuda::with_cuda<ScaleVariant>({ref::scale_rows(), cpu::scale_rows()}, &cuda::Rows::scale);
     return table;
 }
 
 std::span<const ConcatVariant> concat_table() {
-    static const auto table = join<ConcatVariant>({ref::concat_rows(), cpu::concat_rows()});
+    static const auto table =
+        cuda::with_cuda<ConcatVariant>({ref::concat_rows(), cpu::concat_rows()}, &cuda::Rows::concat);
     return table;
 }
 
 std::span<const SplitVariant> split_table() {
-    static const auto table = join<SplitVariant>({ref::split_rows(), cpu::split_rows()});
+    static const auto table = cuda::with_cuda<SplitVariant>({ref::split_rows(), cpu::split_rows()}, &cuda::Rows::split);
     return table;
 }
 

@@ -1,5 +1,6 @@
 #include "kernels/local_attention.h"
 
+#include "kernels/cuda/rows.h"
 #include "kernels/grid_check.h"
 
 namespace cover {
@@ -12,13 +13,15 @@ void validate(const LocalAttentionParams& params) {
 }
 
 std::span<const LocalAttentionVariant> local_attention_table() {
-    static const auto table = join<LocalAttentionVariant>({ref::local_attention_rows(), cpu::local_attention_rows()});
+    static const auto table = cuda::with_cuda<LocalAttentionVariant>(
+        {ref::local_attention_rows(), cpu::local_attention_rows()}, &cuda::Rows::local_attention);
     return table;
 }
 
 std::span<const LocalAttentionBackwardVariant> local_attention_backward_table() {
-    static const auto table = join<LocalAttentionBackwardVariant>(
-        {ref::local_attention_backward_rows(), cpu::local_attention_backward_rows()});
+    static const auto table = cuda::with_cuda<LocalAttentionBackwardVariant>(
+        {ref::local_attention_backward_rows(), cpu::local_attention_backward_rows()},
+        &cuda::Rows::local_attention_backward);
     return table;
 }
 

@@ -21,10 +21,10 @@ struct LocalAttentionParams {
     Grid grid;
     int heads = 1, head_dim = 8, radius = 2;
 
-    std::int64_t channels() const { return std::int64_t{heads} * head_dim; }
-    std::int64_t q_count() const { return n * grid.pixels() * channels(); }
-    std::int64_t y_count() const { return n * grid.pixels() * grid.spatial_dims; }
-    int window() const {
+    constexpr std::int64_t channels() const { return std::int64_t{heads} * head_dim; }
+    constexpr std::int64_t q_count() const { return n * grid.pixels() * channels(); }
+    constexpr std::int64_t y_count() const { return n * grid.pixels() * grid.spatial_dims; }
+    constexpr int window() const {
         const int side = 2 * radius + 1;
         return grid.spatial_dims == 2 ? side * side : side * side * side;
     }

@@ -1,5 +1,6 @@
 #include "kernels/loss.h"
 
+#include "kernels/cuda/rows.h"
 #include "kernels/grid_check.h"
 
 namespace cover {
@@ -11,24 +12,26 @@ void validate(const LossParams& params) {
 }
 
 std::span<const MaskedL1Variant> masked_l1_table() {
-    static const auto table = join<MaskedL1Variant>({ref::masked_l1_rows(), cpu::masked_l1_rows()});
+    static const auto table =
+        cuda::with_cuda<MaskedL1Variant>({ref::masked_l1_rows(), cpu::masked_l1_rows()}, &cuda::Rows::masked_l1);
     return table;
 }
 
 std::span<const MaskedL1BackwardVariant> masked_l1_backward_table() {
-    static const auto table =
-        join<MaskedL1BackwardVariant>({ref::masked_l1_backward_rows(), cpu::masked_l1_backward_rows()});
+    static const auto table = cuda::with_cuda<MaskedL1BackwardVariant>(
+        {ref::masked_l1_backward_rows(), cpu::masked_l1_backward_rows()}, &cuda::Rows::masked_l1_backward);
     return table;
 }
 
 std::span<const MaskedCosineVariant> masked_cosine_table() {
-    static const auto table = join<MaskedCosineVariant>({ref::masked_cosine_rows(), cpu::masked_cosine_rows()});
+    static const auto table = cuda::with_cuda<MaskedCosineVariant>(
+        {ref::masked_cosine_rows(), cpu::masked_cosine_rows()}, &cuda::Rows::masked_cosine);
     return table;
 }
 
 std::span<const MaskedCosineBackwardVariant> masked_cosine_backward_table() {
-    static const auto table =
-        join<MaskedCosineBackwardVariant>({ref::masked_cosine_backward_rows(), cpu::masked_cosine_backward_rows()});
+    static const auto table = cuda::with_cuda<MaskedCosineBackwardVariant>(
+        {ref::masked_cosine_backward_rows(), cpu::masked_cosine_backward_rows()}, &cuda::Rows::masked_cosine_backward);
     return table;
 }
 

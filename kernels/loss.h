@@ -19,8 +19,8 @@ struct LossParams {
     std::int64_t pixels = 1;  // D * H * W
     std::int64_t channels = 2;
 
-    std::int64_t count() const { return n * pixels * channels; }
-    std::int64_t mask_count() const { return n * pixels; }
+    constexpr std::int64_t count() const { return n * pixels * channels; }
+    constexpr std::int64_t mask_count() const { return n * pixels; }
 };
 
 // Throws Error(internal) on sides below 1.

@@ -1,5 +1,6 @@
 #include "kernels/norm.h"
 
+#include "kernels/cuda/rows.h"
 #include "kernels/grid_check.h"
 
 namespace cover {
@@ -16,13 +17,14 @@ void validate(const GroupNormParams& params) {
 }
 
 std::span<const GroupNormVariant> group_norm_table() {
-    static const auto table = join<GroupNormVariant>({ref::group_norm_rows(), cpu::group_norm_rows()});
+    static const auto table =
+        cuda::with_cuda<GroupNormVariant>({ref::group_norm_rows(), cpu::group_norm_rows()}, &cuda::Rows::group_norm);
     return table;
 }
 
 std::span<const GroupNormBackwardVariant> group_norm_backward_table() {
-    static const auto table =
-        join<GroupNormBackwardVariant>({ref::group_norm_backward_rows(), cpu::group_norm_backward_rows()});
+    static const auto table = cuda::with_cuda<GroupNormBackwardVariant>(
+        {ref::group_norm_backward_rows(), cpu::group_norm_backward_rows()}, &cuda::Rows::group_norm_backward);
     return table;
 }
 

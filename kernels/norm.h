@@ -20,7 +20,7 @@ struct GroupNormParams {
     double epsilon = 1e-5;
     double slope = 1.0;  // of LeakyReLU for negative values; 1 means no activation
 
-    std::int64_t count() const { return n * pixels * channels; }
+    constexpr std::int64_t count() const { return n * pixels * channels; }
 };
 
 // Throws Error(internal) unless sides are positive, groups divides channels, epsilon > 0 and 0 < slope <= 1.

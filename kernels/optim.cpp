@@ -1,5 +1,6 @@
 #include "kernels/optim.h"
 
+#include "kernels/cuda/rows.h"
 #include "kernels/grid_check.h"
 
 namespace cover {
@@ -15,12 +16,12 @@ void validate(const SgdParams& params) {
 }
 
 std::span<const AdamVariant> adam_table() {
-    static const auto table = join<AdamVariant>({ref::adam_rows(), cpu::adam_rows()});
+    static const auto table = cuda::with_cuda<AdamVariant>({ref::adam_rows(), cpu::adam_rows()}, &cuda::Rows::adam);
     return table;
 }
 
 std::span<const SgdVariant> sgd_table() {
-    static const auto table = join<SgdVariant>({ref::sgd_rows(), cpu::sgd_rows()});
+    static const auto table = cuda::with_cuda<SgdVariant>({ref::sgd_rows(), cpu::sgd_rows()}, &cuda::Rows::sgd);
     return table;
 }
 

@@ -1,5 +1,6 @@
 #include "kernels/pool.h"
 
+#include "kernels/cuda/rows.h"
 #include "kernels/grid_check.h"
 
 namespace cover {
@@ -13,13 +14,14 @@ void validate(const MaxPoolParams& params) {
 }
 
 std::span<const MaxPoolVariant> max_pool_table() {
-    static const auto table = join<MaxPoolVariant>({ref::max_pool_rows(), cpu::max_pool_rows()});
+    static const auto table =
+        cuda::with_cuda<MaxPoolVariant>({ref::max_pool_rows(), cpu::max_pool_rows()}, &cuda::Rows::max_pool);
     return table;
 }
 
 std::span<const MaxPoolBackwardVariant> max_pool_backward_table() {
-    static const auto table =
-        join<MaxPoolBackwardVariant>({ref::max_pool_backward_rows(), cpu::max_pool_backward_rows()});
+    static const auto table = cuda::with_cuda<MaxPoolBackwardVariant>(
+        {ref::max_pool_backward_rows(), cpu::max_pool_backward_rows()}, &cuda::Rows::max_pool_backward);
     return table;
 }
 

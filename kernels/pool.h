@@ -16,8 +16,8 @@ struct MaxPoolParams {
     Grid grid;  // of x
     std::int64_t channels = 8;
 
-    std::int64_t x_count() const { return n * grid.pixels() * channels; }
-    std::int64_t y_count() const { return x_count() / (grid.spatial_dims == 2 ? 4 : 8); }
+    constexpr std::int64_t x_count() const { return n * grid.pixels() * channels; }
+    constexpr std::int64_t y_count() const { return x_count() / (grid.spatial_dims == 2 ? 4 : 8); }
 };
 
 // Throws Error(internal) unless the pooled sides are even and positive.

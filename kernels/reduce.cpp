@@ -1,5 +1,6 @@
 #include "kernels/reduce.h"
 
+#include "kernels/cuda/rows.h"
 #include "kernels/grid_check.h"
 
 namespace cover {
@@ -7,7 +8,8 @@ namespace cover {
 void validate(const ReduceParams& params) { require_positive("sum_of_squares", "count", params.count); }
 
 std::span<const SumOfSquaresVariant> sum_of_squares_table() {
-    static const auto table = join<SumOfSquaresVariant>({ref::sum_of_squares_rows(), cpu::sum_of_squares_rows()});
+    static const auto table = cuda::with_cuda<SumOfSquaresVariant>(
+        {ref::sum_of_squares_rows(), cpu::sum_of_squares_rows()}, &cuda::Rows::sum_of_squares);
     return table;
 }
 

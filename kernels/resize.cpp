@@ -1,5 +1,6 @@
 #include "kernels/resize.h"
 
+#include "kernels/cuda/rows.h"
 #include "kernels/grid_check.h"
 
 namespace cover {
@@ -10,13 +11,14 @@ void validate(const UpsampleParams& params) {
 }
 
 std::span<const UpsampleVariant> upsample_table() {
-    static const auto table = join<UpsampleVariant>({ref::upsample_rows(), cpu::upsample_rows()});
+    static const auto table =
+        cuda::with_cuda<UpsampleVariant>({ref::upsample_rows(), cpu::upsample_rows()}, &cuda::Rows::upsample);
     return table;
 }
 
 std::span<const UpsampleBackwardVariant> upsample_backward_table() {
-    static const auto table =
-        join<UpsampleBackwardVariant>({ref::upsample_backward_rows(), cpu::upsample_backward_rows()});
+    static const auto table = cuda::with_cuda<UpsampleBackwardVariant>(
+        {ref::upsample_backward_rows(), cpu::upsample_backward_rows()}, &cuda::Rows::upsample_backward);
     return table;
 }
 

@@ -22,8 +22,8 @@ struct UpsampleParams {
     bool align_corners = false;
     double gain = 1.0;
 
-    std::int64_t x_count() const { return n * grid.pixels() * channels; }
-    std::int64_t y_count() const { return x_count() * (grid.spatial_dims == 2 ? 4 : 8); }
+    constexpr std::int64_t x_count() const { return n * grid.pixels() * channels; }
+    constexpr std::int64_t y_count() const { return x_count() * (grid.spatial_dims == 2 ? 4 : 8); }
 };
 
 // Throws Error(internal) on sides below 1 or a 2D grid with D != 1.

@@ -49,6 +49,14 @@ struct Stream {
     void parallel(std::int64_t tasks, const std::function<void(std::int64_t)>& body) { pool->run(tasks, body); }
 };
 
+// The same threads for work on the host, for whose rows a selection made for another device does not speak.
+inline Stream host_stream(const Stream& stream) {
+    if (stream.device == Device::cpu) return stream;
+    Stream host;
+    host.pool = stream.pool;
+    return host;
+}
+
 template <class Params, class Run>
 struct Variant {
     const char* name;  // "ref", "cpu_avx2", "cuda_3_smem"

@@ -1,5 +1,6 @@
 #include "kernels/warp.h"
 
+#include "kernels/cuda/rows.h"
 #include "kernels/grid_check.h"
 
 namespace cover {
@@ -10,12 +11,13 @@ void validate(const WarpParams& params) {
 }
 
 std::span<const WarpVariant> warp_table() {
-    static const auto table = join<WarpVariant>({ref::warp_rows(), cpu::warp_rows()});
+    static const auto table = cuda::with_cuda<WarpVariant>({ref::warp_rows(), cpu::warp_rows()}, &cuda::Rows::warp);
     return table;
 }
 
 std::span<const WarpBackwardVariant> warp_backward_table() {
-    static const auto table = join<WarpBackwardVariant>({ref::warp_backward_rows(), cpu::warp_backward_rows()});
+    static const auto table = cuda::with_cuda<WarpBackwardVariant>(
+        {ref::warp_backward_rows(), cpu::warp_backward_rows()}, &cuda::Rows::warp_backward);
     return table;
 }
 

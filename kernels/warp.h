@@ -22,8 +22,8 @@ struct WarpParams {
     std::int64_t channels = 1;
     WarpConvention convention = WarpConvention::exact;
 
-    std::int64_t source_count() const { return n * grid.pixels() * channels; }
-    std::int64_t field_count() const { return n * grid.pixels() * grid.spatial_dims; }
+    constexpr std::int64_t source_count() const { return n * grid.pixels() * channels; }
+    constexpr std::int64_t field_count() const { return n * grid.pixels() * grid.spatial_dims; }
 };
 
 // Throws Error(internal) on sides below 1 or a 2D grid with D != 1.

@@ -23,7 +23,8 @@ void initialise(ParameterSet& parameters, std::uint64_t seed) {
             return random.uniform(-1, 1) / std::sqrt(fan_in);
         };
         // Drawn in double and rounded to float32 for either type, so that a float64 run starts from the same weights.
-        Tensor value = parameters.value(static_cast<int>(index));
+        Tensor place = parameters.value(static_cast<int>(index));
+        Tensor value = Tensor::empty(place.shape(), place.dtype());
         for (std::int64_t i = 0; i < value.count(); ++i) {
             const auto rounded = static_cast<float>(draw());
             if (value.dtype() == DType::float64)
@@ -31,6 +32,7 @@ void initialise(ParameterSet& parameters, std::uint64_t seed) {
             else
                 value.data<float>()[i] = rounded;
         }
+        place.copy_from(value);
         ++index;
     }
 }

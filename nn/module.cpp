@@ -1,7 +1,5 @@
 #include "nn/module.h"
 
-#include <cstring>
-
 namespace cover {
 namespace {
 
@@ -52,10 +50,10 @@ int ParameterSet::add_vector(const std::string& name, ParameterKind kind, std::i
     return add({.name = name, .kind = kind, .shape = {channels}, .file_shape = {channels}, .fan_in = fan_in});
 }
 
-void ParameterSet::allocate(DType dtype) {
+void ParameterSet::allocate(DType dtype, Device device) {
     require(dtype != DType::bfloat16, ErrorKind::internal, "[parameters] master weights are float32 or float64");
-    values_ = Tensor::zeros({flat_count_}, dtype);
-    gradients_ = Tensor::zeros({flat_count_}, dtype);
+    values_ = Tensor::zeros({flat_count_}, dtype, device);
+    gradients_ = Tensor::zeros({flat_count_}, dtype, device);
 }
 
 std::int64_t ParameterSet::trained_count() const {
@@ -74,7 +72,7 @@ Tensor ParameterSet::gradient(int index) const {
     return gradients_.slice(p.offset, p.shape);
 }
 
-void ParameterSet::zero_gradients() { std::memset(gradients_.view().data, 0, gradients_.bytes()); }
+void ParameterSet::zero_gradients() { gradients_.clear(); }
 
 Var ParameterSet::var(Graph& graph, int index) const {
     return graph.leaf(value(index), gradient(index), list_[static_cast<std::size_t>(index)].name);
@@ -82,10 +80,10 @@ Var ParameterSet::var(Graph& graph, int index) const {
 
 Tensor ParameterSet::to_file(const Tensor& flat, int index) const {
     const Parameter& p = list_[static_cast<std::size_t>(index)];
-    const Tensor source = flat.slice(p.offset, p.shape);
+    const Tensor source = flat.slice(p.offset, p.shape).to(Device::cpu);
     Tensor file = Tensor::empty(p.file_shape, flat.dtype());
     if (p.kind != ParameterKind::conv_weight) {
-        std::memcpy(file.view().data, source.view().data, source.bytes());
+        file.copy_from(source);
         return file;
     }
     with_real_type(flat.dtype(), [&](auto type) {
@@ -104,15 +102,17 @@ void ParameterSet::from_file(Tensor& flat, int index, const Tensor& file) const 
     const Tensor source = file.dtype() == flat.dtype() ? file : file.converted(flat.dtype());
     Tensor target = flat.slice(p.offset, p.shape);
     if (p.kind != ParameterKind::conv_weight) {
-        std::memcpy(target.view().data, source.const_view().data, source.bytes());
+        target.copy_from(source);
         return;
     }
+    Tensor kernels = Tensor::empty(p.shape, flat.dtype());
     with_real_type(flat.dtype(), [&](auto type) {
         using T = decltype(type);
         const T* from = source.data<T>();
-        T* to = target.data<T>();
+        T* to = kernels.data<T>();
         for_conv_weight(p.shape, [&](std::int64_t kernel, std::int64_t in_file) { to[kernel] = from[in_file]; });
     });
+    target.copy_from(kernels);
 }
 
 }  // namespace cover

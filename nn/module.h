@@ -30,7 +30,7 @@ public:
     int add_conv_weight(const std::string& name, std::int64_t c_in, std::int64_t c_out, int kernel);
     int add_vector(const std::string& name, ParameterKind kind, std::int64_t channels, std::int64_t fan_in = 1);
     // Flat buffers, zero-filled.
-    void allocate(DType dtype);
+    void allocate(DType dtype, Device device = Device::cpu);
 
     int spatial_dims() const { return spatial_dims_; }
     const std::vector<Parameter>& list() const { return list_; }
@@ -48,7 +48,8 @@ public:
     // The parameter as a leaf of the graph.
     Var var(Graph& graph, int index) const;
 
-    // One tensor between the kernels' and the authors' layout, both in the dtype of `flat`.
+    // One tensor between the kernels' and the authors' layout, both in the dtype of `flat`; the file's side is the
+    // host's.
     Tensor to_file(const Tensor& flat, int index) const;
     void from_file(Tensor& flat, int index, const Tensor& file) const;
 

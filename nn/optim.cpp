@@ -9,14 +9,14 @@ namespace cover {
 
 Optimizer::Optimizer(const ParameterSet& parameters, const OptimizerOptions& options) : options_(options) {
     const Tensor& values = parameters.values();
-    first_ = Tensor::zeros(values.shape(), values.dtype());
-    if (options.adam) second_ = Tensor::zeros(values.shape(), values.dtype());
+    first_ = Tensor::zeros(values.shape(), values.dtype(), values.device());
+    if (options.adam) second_ = Tensor::zeros(values.shape(), values.dtype(), values.device());
 }
 
 double Optimizer::gradient_norm(const ParameterSet& parameters, Stream& stream) const {
-    double sum = 0;
-    sum_of_squares(View(&sum, 1), parameters.gradients().view(), {.count = parameters.gradients().count()}, stream);
-    return std::sqrt(sum);
+    Tensor sum = Tensor::empty({1}, DType::float64, parameters.gradients().device());
+    sum_of_squares(sum.view(), parameters.gradients().view(), {.count = parameters.gradients().count()}, stream);
+    return std::sqrt(sum.item());
 }
 
 void Optimizer::step(ParameterSet& parameters, double gradient_norm, double lr, Stream& stream) {

@@ -92,7 +92,7 @@ TEST_CASE("local_attention: equal logits average the offsets inside, in the corn
     // q = 0 makes every logit inside 0 and every one outside -1000: the mean offset of the window's inside.
     const LocalAttentionParams p{1, {2, 1, 3, 4}, 2, 3, 2};
     for (const auto& row : local_attention_table()) {
-        if (!row.can_run(p, machine_facts())) continue;
+        if (!runs_on_host_memory(row, p)) continue;
         const Tensor q = Tensor::zeros({p.q_count()}, row.dtype), k = random_tensor({p.q_count()}, row.dtype, 2);
         Tensor y = Tensor::empty({p.y_count()}, row.dtype);
         row.run(y.view(), q.view(), k.view(), p, cpu_stream());
@@ -140,7 +140,7 @@ TEST_CASE("local_attention: the head is the fast index of the channels") {
 TEST_CASE("local_attention: large logits do not overflow, and what lies outside has a logit of -1000") {
     const LocalAttentionParams p{1, {2, 1, 1, 2}, 1, 1, 1};
     for (const auto& row : local_attention_table()) {
-        if (!row.can_run(p, machine_facts())) continue;
+        if (!runs_on_host_memory(row, p)) continue;
         const auto run = [&](double q0, double k0, double k1) {
             const Tensor q = tensor_of({q0, 0}).converted(row.dtype), k = tensor_of({k0, k1}).converted(row.dtype);
             Tensor y = Tensor::empty({p.y_count()}, row.dtype);

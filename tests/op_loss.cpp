@@ -136,7 +136,7 @@ TEST_CASE("masked_l1: by hand, one ratio over the batch") {
 TEST_CASE("masked_l1: the derivative at equality is 0, for every row") {
     const LossParams p{1, 20, 2};
     for (const auto& row : masked_l1_backward_table()) {
-        if (!row.can_run(p, machine_facts())) continue;
+        if (!runs_on_host_memory(row, p)) continue;
         const Tensor x = random_tensor({40}, row.dtype, 1), one = tensor_of({1}).converted(row.dtype);
         Tensor mask = Tensor::empty({20}, row.dtype), dx = Tensor::empty({40}, row.dtype);
         mask.fill(1);
@@ -178,7 +178,7 @@ TEST_CASE("masked_cosine: each norm is floored at 1e-12") {
 TEST_CASE("masked_cosine: every row floors the norms, in its own precision") {
     const LossParams p{1, 1, 8};
     for (const auto& row : masked_cosine_table()) {
-        if (!row.can_run(p, machine_facts())) continue;
+        if (!runs_on_host_memory(row, p)) continue;
         const auto loss = [&](double a) {
             std::vector<double> va(8, 0.0), vb(8, 0.0);
             va[0] = a;
@@ -195,7 +195,7 @@ TEST_CASE("masked_cosine: every row floors the norms, in its own precision") {
 TEST_CASE("losses: an empty mask gives NaN, for every row") {
     const LossParams p{2, 9, 8};
     const auto nan_of = [&](const auto& row) {
-        if (!row.can_run(p, machine_facts())) return true;
+        if (!runs_on_host_memory(row, p)) return true;
         return std::isnan(loss_of(row.run, random_tensor({p.count()}, row.dtype, 1),
                                   random_tensor({p.count()}, row.dtype, 2), Tensor::zeros({18}, row.dtype), p));
     };

@@ -46,13 +46,16 @@ std::span<const PublicOp> public_ops() { return ops; }
 RegisteredTable::RegisteredTable(const char* op) { tables().push_back(op); }
 std::vector<std::string> registered_tables() { return tables(); }
 
-FencedInput::FencedInput(const Tensor& values, DType dtype, std::int64_t shift) {
+FencedInput::FencedInput(const Tensor& values, DType dtype, std::int64_t shift, Device device) {
     constexpr std::int64_t fence = 64;
     memory_ = Tensor::empty({values.count() + 2 * fence + shift}, dtype);
     memory_.fill(std::numeric_limits<double>::quiet_NaN());
     data_ = memory_.slice(fence + shift, {values.count()});
     const Tensor converted = rounded_to(values, dtype, dtype);
     std::memcpy(data_.view().data, converted.const_view().data, converted.bytes());
+    if (device == Device::cpu) return;
+    memory_ = memory_.to(device);
+    data_ = memory_.slice(fence + shift, {values.count()});
 }
 
 Tensor rounded_to(const Tensor& values, DType rounded, DType stored) {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "core/shape.h"
+#include "kernels/emulation/fiber_order.h"
 #include "tests/support.h"
 
 namespace cover::test {
@@ -65,8 +66,9 @@ struct RowTest {
 // `shift` moves the data by so many elements, off the alignment of the storage.
 class FencedInput {
 public:
-    FencedInput(const Tensor& values, DType dtype, std::int64_t shift);
+    FencedInput(const Tensor& values, DType dtype, std::int64_t shift, Device device = Device::cpu);
     ConstView view() const { return data_.const_view(); }
+    Tensor on_host() const { return data_.clone().to(Device::cpu); }
 
 private:
     Tensor memory_, data_;
@@ -103,7 +105,8 @@ std::vector<Tensor> expected_outputs(const RowTest<Params, Run>& test, const Par
 }
 
 // Runs one row on one case; empty when everything holds, otherwise a sentence: against the reference, no element left
-// out, nothing written outside, inputs untouched, the same bits for 1, 2 and 3 threads and for shifted inputs.
+// out, nothing written outside, inputs untouched, the same bits for 1, 2 and 3 threads (on the emulated device also the
+// three orders of fibers) and for shifted inputs.
 template <class Params, class Run>
 std::string check_row(const RowTest<Params, Run>& test, const Variant<Params, Run>& row, const Params& params) {
     const std::vector<Tensor> inputs = test.inputs(params);
@@ -113,7 +116,9 @@ std::string check_row(const RowTest<Params, Run>& test, const Variant<Params, Ru
     for (const int threads : {2, 1, 3}) {
         std::vector<FencedInput> fenced;
         std::vector<ConstView> in;
-        for (const Tensor& input : inputs) fenced.emplace_back(input, row.dtype, threads == 3 ? 1 : 0);
+        Stream* stream = device_stream(row.device, threads);
+        require(stream != nullptr, ErrorKind::internal, "[test] ", name_of(row.device), " is not there");
+        for (const Tensor& input : inputs) fenced.emplace_back(input, row.dtype, threads == 3 ? 1 : 0, row.device);
         for (const FencedInput& input : fenced) in.push_back(input.view());
         std::vector<Guarded> guarded;
         std::vector<View> out;
@@ -121,11 +126,19 @@ std::string check_row(const RowTest<Params, Run>& test, const Variant<Params, Ru
         for (std::size_t i = 0; i < specs.size(); ++i) {
             guarded.emplace_back(specs[i].count, specs[i].dtype.value_or(row.dtype));
             guarded.back().copy_from(start_of(specs[i], specs[i].dtype.value_or(row.dtype), i).const_view());
-            out.push_back(guarded.back().view());
+            out.push_back(guarded.back().on(row.device));
         }
-        test.call(row.run, out, in, params, cpu_stream(threads));
+        const auto order = threads == 2   ? cuda::emulated::FiberOrder::forward
+                           : threads == 1 ? cuda::emulated::FiberOrder::reversed
+                                          : cuda::emulated::FiberOrder::random;
+        const cuda::emulated::FiberOrderScope scope(order, 1);
+        test.call(row.run, out, in, params, *stream);
+        for (std::size_t i = 0; i < specs.size(); ++i) {
+            guarded[i].fetch();
+            out[i] = guarded[i].view();
+        }
         for (std::size_t i = 0; i < inputs.size(); ++i)
-            if (!same_bits(in[i], FencedInput(inputs[i], row.dtype, 0).view()))
+            if (!same_bits(fenced[i].on_host().const_view(), FencedInput(inputs[i], row.dtype, 0).view()))
                 return text("input ", i, " was written to");
         for (std::size_t i = 0; i < specs.size(); ++i) {
             if (!guarded[i].intact()) return text(specs[i].name, ": wrote outside of its output");
@@ -150,12 +163,20 @@ void check_table(const RowTest<Params, Run>& test) {
     DeviceFacts every_feature{
         .avx2 = true, .avx512 = true, .compute_capability = 90, .shared_memory_per_block = std::int64_t{1} << 20};
     bool any = false;
+    std::size_t emulated_rows = 0;
     for (const auto& row : test.table) {
-        if (row.device != Device::cpu) continue;
+        const Stream* stream = device_stream(row.device);
+        if (!stream) continue;
         bool reachable = false;
-        for (const Params& params : test.cases) {
+        // The emulation is slow: of a long list every eleventh case, which is prime to the numbers of channels and
+        // kernels that alternate in it; each row begins at another.
+        const std::size_t stride = row.device == Device::emulated && test.cases.size() > 300 ? 11 : 1,
+                          first = emulated_rows % stride;
+        emulated_rows += row.device == Device::emulated;
+        for (std::size_t i = first; i < test.cases.size(); i += stride) {
+            const Params& params = test.cases[i];
             reachable = reachable || row.can_run(params, every_feature);
-            if (!row.can_run(params, machine_facts())) continue;
+            if (!row.can_run(params, *stream->facts)) continue;
             any = true;
             const std::string sentence = check_row(test, row, params);
             const std::string where =
@@ -166,6 +187,14 @@ void check_table(const RowTest<Params, Run>& test) {
         CHECK_MESSAGE(reachable, test.op, ":", row.name, " takes none of the test's shapes");
     }
     if (!any) skip(text("no row of ", test.op, " runs on this machine"));
+}
+
+// For tests that hand tensors of the host to every row: the CPU's rows and the emulation's. check_table() holds the
+// rest.
+template <class Row, class Params>
+bool runs_on_host_memory(const Row& row, const Params& params) {
+    if (row.device == Device::cuda) return false;
+    return row.can_run(params, *device_stream(row.device)->facts);
 }
 
 // "2D 2 x (3, 5) "

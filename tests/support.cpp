@@ -8,6 +8,9 @@
 #include <limits>
 #include <map>
 #include <memory>
+#include <optional>
+
+#include "kernels/devices.h"
 
 namespace cover::test {
 
@@ -32,6 +35,13 @@ Stream& cpu_stream(int threads) {
     return stream;
 }
 
+Stream* device_stream(Device device, int threads) {
+    static std::map<std::pair<Device, int>, std::optional<Stream>> streams;
+    const auto [at, fresh] = streams.try_emplace({device, threads});
+    if (fresh && why_unavailable(device).empty()) at->second = open_stream(device, *cpu_stream(threads).pool);
+    return at->second ? &*at->second : nullptr;
+}
+
 Guarded::Guarded(std::int64_t count, DType dtype) : memory_(Tensor::empty({count + 2 * fence}, dtype)), count_(count) {
     std::memset(memory_.view().data, 0xA5, memory_.bytes());
     fill(std::numeric_limits<double>::quiet_NaN());
@@ -46,6 +56,13 @@ void Guarded::copy_from(ConstView source) {
             "[test] copy of another size");
     std::memcpy(view().data, source.data, static_cast<std::size_t>(count_) * size_of(source.dtype));
 }
+
+View Guarded::on(Device device) {
+    on_device_ = memory_.to(device);
+    return on_device_.slice(fence, {count_}).view();
+}
+
+void Guarded::fetch() { memory_.copy_from(on_device_); }
 
 bool Guarded::intact() const {
     const auto* bytes = static_cast<const unsigned char*>(memory_.view().data);

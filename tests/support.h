@@ -32,6 +32,9 @@ private:
 // A stream on the CPU with its own pool of `threads` threads, for the life of the program.
 Stream& cpu_stream(int threads = 2);
 
+// The same with kernels on `device`; null where this machine has none (then why_unavailable() says why).
+Stream* device_stream(Device device, int threads = 2);
+
 // An output buffer between two fences; intact() is false when a kernel wrote outside. The inside starts as NaN, so that
 // an element that a kernel forgets to write is seen.
 class Guarded {
@@ -43,9 +46,13 @@ public:
     void copy_from(ConstView source);
     bool intact() const;
 
+    // A copy of the whole on `device`, fences included: what a kernel writes to. fetch() brings it back.
+    View on(Device device);
+    void fetch();
+
 private:
     static constexpr std::int64_t fence = 64;  // elements
-    Tensor memory_;
+    Tensor memory_, on_device_;
     std::int64_t count_;
 };
 

@@ -1,0 +1,75 @@
+// The CUDA rows of every table, from one build of the .cu files: by nvcc (native, a shared library of its own) or by
+// the host compiler over the emulation. A build that is absent has empty spans.
+#pragma once
+
+#include <span>
+
+#include "core/device.h"
+#include "kernels/conv.h"
+#include "kernels/elementwise.h"
+#include "kernels/local_attention.h"
+#include "kernels/loss.h"
+#include "kernels/norm.h"
+#include "kernels/optim.h"
+#include "kernels/pool.h"
+#include "kernels/reduce.h"
+#include "kernels/resize.h"
+#include "kernels/warp.h"
+
+namespace cover::cuda {
+
+struct Rows {
+    std::span<const ConvVariant> conv;
+    std::span<const ConvBackwardDataVariant> conv_backward_data;
+    std::span<const ConvBackwardWeightVariant> conv_backward_weight;
+    std::span<const GroupNormVariant> group_norm;
+    std::span<const GroupNormBackwardVariant> group_norm_backward;
+    std::span<const MaxPoolVariant> max_pool;
+    std::span<const MaxPoolBackwardVariant> max_pool_backward;
+    std::span<const UpsampleVariant> upsample;
+    std::span<const UpsampleBackwardVariant> upsample_backward;
+    std::span<const WarpVariant> warp;
+    std::span<const WarpBackwardVariant> warp_backward;
+    std::span<const LocalAttentionVariant> local_attention;
+    std::span<const LocalAttentionBackwardVariant> local_attention_backward;
+    std::span<const MaskedL1Variant> masked_l1;
+    std::span<const MaskedL1BackwardVariant> masked_l1_backward;
+    std::span<const MaskedCosineVariant> masked_cosine;
+    std::span<const MaskedCosineBackwardVariant> masked_cosine_backward;
+    std::span<const AddVariant> add;
+    std::span<const ScaleVariant> scale;
+    std::span<const ConcatVariant> concat;
+    std::span<const SplitVariant> split;
+    std::span<const SumOfSquaresVariant> sum_of_squares;
+    std::span<const AdamVariant> adam;
+    std::span<const SgdVariant> sgd;
+};
+
+// What a build brings: its rows, and how to reach its device.
+struct Library {
+    Rows rows;
+    // Opens the device: its memory is then known to core, its facts filled in. Null in a build that is absent; throws
+    // Error(device) with a sentence where there is no such device.
+    DeviceFacts (*open)() = nullptr;
+    void* (*stream)() = nullptr;  // the one stream on which everything runs (Stream::native)
+};
+
+namespace native {
+const Library& library();
+}
+namespace emulated {
+const Library& library();
+}
+
+// A table: the rows of the reference, of the CPU, and of both CUDA builds.
+template <class Row>
+std::vector<Row> with_cuda(std::initializer_list<std::span<const Row>> others, std::span<const Row> Rows::*part) {
+    std::vector<Row> table = join<Row>(others);
+    for (const Library* library : {&emulated::library(), &native::library()}) {
+        const std::span<const Row> rows = library->rows.*part;
+        table.insert(table.end(), rows.begin(), rows.end());
+    }
+    return table;
+}
+
+}  // namespace cover::cuda

@@ -1,0 +1,122 @@
+// One block at a time on one OS thread: its CUDA threads take turns, each until it waits or returns. A thread that
+// never waits runs on the fiber of the thread before it, so that only waiting costs a switch.
+#pragma once
+
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <source_location>
+#include <string>
+#include <vector>
+
+#include "kernels/emulation/execution.h"
+#include "kernels/emulation/fiber.h"
+#include "kernels/emulation/fiber_order.h"
+#include "kernels/emulation/shared_arena.h"
+
+namespace cover::cuda::emulated {
+
+enum class ThreadState : std::uint8_t { unstarted, ready, running, waiting, returned };
+
+struct Thread {
+    uint3 index;
+    ThreadState state = ThreadState::unstarted;
+    // Where and for whom it waits.
+    Collective collective = Collective::block_sync;
+    unsigned mask = 0;  // of warp collectives
+    void* operand = nullptr;
+    std::source_location where;
+    Fiber* fiber = nullptr;  // null: not started, or returned
+    void* racer = nullptr;   // for the thread sanitizer
+    std::vector<Copy> copies;
+    std::size_t completed_copies = 0;
+    std::int64_t committed_groups = 0;
+};
+
+bool same_place(const std::source_location& a, const std::source_location& b);
+
+// "threads 0-15 wait at block_sync (norm.cu:40); threads 16-31 have returned".
+std::string who_waits_where(const std::vector<Thread>& threads, std::size_t count);
+
+class Block {
+public:
+    struct Settings {
+        const LaunchGrid* grid;
+        const Body* body;
+        FiberOrder order;
+        std::uint64_t seed;
+        void* launch;  // what the ends of all threads are ordered by
+    };
+
+    // That of the calling OS thread.
+    static Block& of_this_thread();
+    // That whose kernel is running on the calling OS thread; null outside.
+    static Block* running();
+
+    Block();
+    ~Block();
+    Block(const Block&) = delete;
+    Block& operator=(const Block&) = delete;
+
+    void run(const Settings& settings, uint3 block_index);
+
+    void wait_for_block(const std::source_location& where);
+    void meet(Collective collective, unsigned mask, void* operand, const std::source_location& where);
+    void* shared_piece(int index, std::size_t bytes, std::size_t used);
+    void begin_copy(void* shared, const void* global, bool wanted);
+    void commit_copies() { ++running_->committed_groups; }
+    const Copy* next_completed_copy(int pending);
+
+private:
+    // The lanes of a warp that wait at one place with one mask.
+    struct Meeting {
+        Collective collective;
+        unsigned mask, arrived;
+        std::source_location where;
+    };
+
+    void begin(const Settings& settings, uint3 block_index);
+    void end();
+    static Context& fiber_main(void* block, Fiber& self);
+    void run_thread(Thread& thread, Fiber& self);
+    Fiber& free_fiber();
+    void pause();
+    void continue_as(Thread& thread);
+    void push_ready(std::uint32_t thread);
+    Thread* take_ready();
+    void wake(std::uint32_t first, std::uint32_t count, unsigned mask);
+    void order_memory(std::uint32_t first, std::uint32_t count, unsigned mask, void* at);
+    void discard_waiting();
+    std::string place() const;
+    std::uint32_t number_of(const Thread& thread) const {
+        return static_cast<std::uint32_t>(&thread - threads_.data());
+    }
+
+    Settings settings_{};
+    uint3 block_index_{};
+    dim3 shape_{0, 0, 0};  // for which threads_ holds indices
+    std::uint32_t count_ = 0, returned_ = 0;
+    std::vector<Thread> threads_;
+    Thread* running_ = nullptr;
+
+    std::vector<std::uint32_t> ready_;  // a ring: each thread is in it at most once
+    std::uint32_t ready_first_ = 0, ready_count_ = 0;
+    std::uint64_t random_ = 0;
+
+    std::uint32_t at_barrier_ = 0;
+    std::source_location barrier_;
+    std::vector<std::vector<Meeting>> meetings_;  // by warp
+
+    FiberSwitch switch_;
+    Context main_;
+    std::vector<std::unique_ptr<Fiber>> fibers_;
+    std::vector<Fiber*> idle_;
+    Thread* handed_over_ = nullptr;  // what the fiber that is switched to begins with
+    void* main_racer_ = nullptr;
+
+    bool discarding_ = false;
+    std::exception_ptr error_;
+    SharedArena shared_;
+};
+
+}  // namespace cover::cuda::emulated

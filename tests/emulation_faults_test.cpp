@@ -1,0 +1,90 @@
+// What the sanitizers see of emulated kernels: tests/emulation_faults.cu, built once with each, runs a fault by name.
+#include <chrono>
+#include <cstdlib>
+#include <filesystem>
+#include <string>
+#include <thread>
+
+#include "core/file.h"
+#include "tests/support.h"
+
+namespace cover::test {
+namespace {
+
+struct Outcome {
+    int code;
+    std::string errors;
+};
+
+// Reports are those of the sanitizers' defaults, whatever this process was started with. The program runs as nobody's
+// child: it needs much memory, and what the children of this process have needed at most is what other tests measure.
+Outcome run_fault(const std::string& program, const std::string& fault, const std::string& order) {
+    const TemporaryFolder folder;
+    const std::string errors = folder.path() + "/errors", code = folder.path() + "/code";
+    const int started =
+        std::system(("( COVER_FIBER_ORDER=" + order + " ASAN_OPTIONS=detect_stack_use_after_return=1 TSAN_OPTIONS= '" +
+                     program + "' " + fault + " 2>'" + errors + "' </dev/null >/dev/null; echo $? >'" + code +
+                     ".part'; mv '" + code + ".part' '" + code + "' ) &")
+                        .c_str());
+    REQUIRE(started == 0);
+    for (int wait = 0; wait < 60'000 && !std::filesystem::exists(code); ++wait)
+        std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    REQUIRE(std::filesystem::exists(code));
+    return {std::stoi(read_file(code)), read_file(errors)};
+}
+
+// Whether the program runs here at all; the test is skipped otherwise.
+bool can_run(const std::string& program) {
+    if (!std::filesystem::exists(program)) {
+        skip("the program of faults was not built with this sanitizer (" + program + ")");
+        return false;
+    }
+    if (run_fault(program, "clean", "forward").errors.find("unexpected memory mapping") != std::string::npos) {
+        skip("the thread sanitizer cannot run under this kernel's address randomisation (vm.mmap_rnd_bits)");
+        return false;
+    }
+    return true;
+}
+
+void check_clean(const std::string& program, const std::string& what) {
+    for (const char* order : {"forward", "reversed", "random"}) {
+        CAPTURE(order);
+        const Outcome outcome = run_fault(program, what, order);
+        CHECK(outcome.code == 0);
+        CHECK(outcome.errors == "");
+    }
+}
+
+void check_found(const std::string& program, const std::string& fault, int code, const std::string& word,
+                 const std::string& place) {
+    CAPTURE(fault);
+    const Outcome outcome = run_fault(program, fault, "forward");
+    CAPTURE(outcome.errors);
+    CHECK(outcome.code == code);
+    CHECK(outcome.errors.find(word) != std::string::npos);
+    CHECK(outcome.errors.find(place) != std::string::npos);
+}
+
+}  // namespace
+
+TEST_CASE("emulation faults: the address sanitizer follows fibers and fences") {
+    const std::string program = COVER_EMULATION_FAULTS "_address";
+    if (!can_run(program)) return;
+    check_clean(program, "clean");
+    check_clean(program, "exception");
+    check_found(program, "over_read", 1, "AddressSanitizer: use-after-poison", "in over_read");
+    check_found(program, "over_read_global", 1, "AddressSanitizer: heap-buffer-overflow", "in over_read_global");
+}
+
+TEST_CASE("emulation faults: the thread sanitizer finds races between CUDA threads") {
+    const std::string program = COVER_EMULATION_FAULTS "_thread";
+    if (!can_run(program)) return;
+    check_clean(program, "clean");
+    const Outcome outcome = run_fault(program, "exception", "random");
+    CHECK(outcome.code == 0);
+    CHECK(outcome.errors == "");
+    for (const char* fault : {"equal_writers", "equal_blocks", "write_after_read", "shuffle_for_a_barrier"})
+        check_found(program, fault, 66, "ThreadSanitizer: data race", fault);
+}
+
+}  // namespace cover::test
