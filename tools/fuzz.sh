@@ -30,9 +30,9 @@ fi
 gcc_build=${BUILD:-build}
 [ -f "$gcc_build/build.ninja" ] || cmake -S . -B "$gcc_build" -G Ninja > /dev/null
 cmake --build "$gcc_build" --target cover_kernels
-kernels=$(cd "$gcc_build" && pwd)/kernels/libcover_kernels.a
+gcc_build=$(cd "$gcc_build" && pwd)
 sanitize="-fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=all -fno-omit-frame-pointer"
-cmake -S . -B "$build" -G Ninja -DCOVER_FUZZ=ON -DCOVER_FUZZ_KERNELS="$kernels" -DCMAKE_CXX_COMPILER="$clang" \
+cmake -S . -B "$build" -G Ninja -DCOVER_FUZZ=ON -DCOVER_FUZZ_BUILD="$gcc_build" -DCMAKE_CXX_COMPILER="$clang" \
     -DCMAKE_CXX_FLAGS="$sanitize" > "$build/cmake.log"
 cmake --build "$build" --target fuzzers
 
