@@ -69,6 +69,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+")
     parser.add_argument("--svg", type=pathlib.Path)
+    parser.add_argument("--below", type=float, default=0.85, help="say when a run's mean of 25 steps first was")
     parser.add_argument("--dims", type=int, choices=EXPERIMENTS, default=2)
     arguments = parser.parse_args()
     runs = {pathlib.Path(run).name: read(run) for run in arguments.runs}
@@ -89,6 +90,12 @@ def main():
             means.append(sum(values) / len(values) if len(values) == len(group) else None)
         print(f"| **{warp}, mean of {len(group)}** | | " + " | ".join(cell(v) for v in means) + " | |")
         print(f"| {warp}, mean minus authors' | | " + " | ".join("" if v is None or m not in authors else f"{v - authors[m]:+.3f}" for m, v in zip(marks, means)) + " | |")
+    for name, steps in runs.items():
+        values = [step["loss_vec_ratio"] for step in steps]
+        first = next((i for i in range(25, len(steps) + 1) if sum(values[i - 25 : i]) / 25 < arguments.below), None)
+        if first:
+            seconds = sum(step["seconds"] for step in steps[:first])
+            print(f"{name}: mean of 25 below {arguments.below} at step {first}, {seconds:.0f} s of steps")
     if arguments.svg:
         svg(runs, arguments.svg, experiment)
 
