@@ -19,7 +19,8 @@ int settled_threads(TrainConfig& config) {
     // them.
     if (config.device == DeviceChoice::automatic) config.device = DeviceChoice::cpu;
     const bool cpu = config.device == DeviceChoice::cpu;
-    require(config.precision == Precision::fp32 || (cpu && config.precision == Precision::fp64), ErrorKind::device,
+    const Precision other = cpu ? Precision::fp64 : Precision::tf32;
+    require(config.precision == Precision::fp32 || config.precision == other, ErrorKind::device,
             "[device] --precision ", name_of(config.precision), ": this build has no such kernels for ",
             name_of(config.device), "; take fp32");
     if (config.threads == 0) config.threads = hardware_threads();
@@ -60,6 +61,7 @@ Machine::Machine(TrainConfig& config)
                                                                     : Device::cpu;
     stream_ = open_stream(device, pool_);
     stream_.selection = &selection_;
+    if (config.precision == Precision::tf32) stream_.math = Math::tf32;
 }
 
 std::string kernel_summary(const TrainConfig& config) {

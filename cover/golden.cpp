@@ -62,7 +62,7 @@ Tensor channels_first(const Tensor& activation, int spatial_dims) {
     Shape shape{s[0], s[4]};
     for (int axis = 4 - spatial_dims; axis < 4; ++axis) shape.append(s[axis]);
     const std::int64_t pixels = s[1] * s[2] * s[3], channels = s[4];
-    const Tensor source = activation.converted(DType::float64);
+    const Tensor source = activation.to(Device::cpu).converted(DType::float64);
     Tensor out = Tensor::empty(shape, DType::float64);
     for (std::int64_t b = 0; b < s[0]; ++b)
         for (std::int64_t p = 0; p < pixels; ++p)
@@ -75,8 +75,18 @@ Tensor channels_first(const Tensor& activation, int spatial_dims) {
 GoldenResult run_golden(const GoldenCase& golden, DType dtype, Stream& stream) {
     const bool fine = dtype == DType::float64;
     const int nd = golden.model.spatial_dims;
-    const double tight = fine ? 1e-9 : 2e-6, stored = 6e-8;
-    const double whole_gradient = fine ? stored : 1e-5, per_tensor = fine ? stored : 1e-4;
+    // TF32 keeps ten bits of each operand; a kink that flips moves gradients far more than that, so that they are only
+    // printed but for a coarse alarm.
+    const bool rounded = stream.math == Math::tf32;
+    constexpr double unchecked = std::numeric_limits<double>::infinity();
+    const double tight = fine ? 1e-9 : rounded ? 3e-3 : 2e-6, stored = 6e-8;
+    const double features = rounded ? 5e-3 : tight;
+    const double whole_gradient = fine      ? stored
+                                  : rounded ? 0.3
+                                            : 1e-5,
+                 per_tensor = fine      ? stored
+                              : rounded ? unchecked
+                                        : 1e-4;
 
     Model model(golden.model, dtype, stream.device);
     model.load(golden.weights, "the golden file");
@@ -106,21 +116,26 @@ GoldenResult run_golden(const GoldenCase& golden, DType dtype, Stream& stream) {
         out.features_moving = channels_first(prediction.moving.back().value, nd);
         out.features_fixed = channels_first(prediction.fixed.back().value, nd);
         check("flow", squares(out.flow, golden.flow).relative(), tight);
-        check("f_M", squares(out.features_moving, golden.features_moving).relative(), tight);
-        check("f_F", squares(out.features_fixed, golden.features_fixed).relative(), tight);
+        check("f_M", squares(out.features_moving, golden.features_moving).relative(), features);
+        check("f_F", squares(out.features_fixed, golden.features_fixed).relative(), features);
     }
     const auto& list = model.parameters().list();
     for (std::size_t step = 0; step < 3; ++step) {
         const StepResult result = train_step(model, optimizer, views, LossTerms::both, golden.lr, stream);
         out.steps[step] = {result.loss_vec, result.loss_con, result.grad_norm};
         const GoldenCase::Step& expected = golden.steps[step];
-        const auto loss_tolerance = [&](double value) { return (fine ? 1e-9 : 1e-5) * std::max(1.0, std::abs(value)); };
+        // Later steps start from weights that rounded gradients have moved: up to 1.7e-2 was seen.
+        const double rounded_loss = step == 0 ? 3e-3 : 5e-2;
+        const auto loss_tolerance = [&](double value) {
+            return (fine ? 1e-9 : rounded ? rounded_loss : 1e-5) * std::max(1.0, std::abs(value));
+        };
         const std::string at = text("step ", step, " ");
         check(at + "loss_vec", std::abs(result.loss_vec - expected.loss_vec), loss_tolerance(expected.loss_vec));
         check(at + "loss_con", std::abs(result.loss_con - expected.loss_con), loss_tolerance(expected.loss_con));
         // From the second step on a kink may flip in float32 (see golden.h); the losses do not feel it.
         check(at + "grad_norm", std::abs(result.grad_norm - expected.grad_norm) / expected.grad_norm,
               fine        ? 1e-9
+              : rounded   ? 0.3
               : step == 0 ? 1e-5
                           : 5e-3);
         if (step > 0) continue;
@@ -144,10 +159,10 @@ GoldenResult run_golden(const GoldenCase& golden, DType dtype, Stream& stream) {
         const Squares s = squares(after, named(golden.weights_after, list[i].name, "weight after three steps"));
         total.error += s.error;
         total.norm += s.norm;
-        tensors.push_back({"weights_after/" + list[i].name, s.relative(), fine ? stored : 1e-3});
+        tensors.push_back({"weights_after/" + list[i].name, s.relative(), fine ? stored : rounded ? unchecked : 1e-3});
         out.weights_after.push_back({list[i].name, after});
     }
-    check("whole weights after three steps", total.relative(), fine ? stored : 1e-4);
+    check("whole weights after three steps", total.relative(), fine ? stored : rounded ? 0.3 : 1e-4);
     out.checks.insert(out.checks.end(), tensors.begin(), tensors.end());
     return out;
 }

@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <spawn.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -57,6 +58,21 @@ struct SpawnSettings {
     SpawnSettings& operator=(const SpawnSettings&) = delete;
 };
 
+std::atomic<std::int64_t> largest_child_bytes = 0;
+
+// The child that has ended, or -1.
+pid_t wait_for(pid_t child, int* status) {
+    rusage used{};
+    pid_t done;
+    while ((done = wait4(child, status, 0, &used)) < 0 && errno == EINTR) {
+    }
+    std::int64_t before = largest_child_bytes;
+    const std::int64_t bytes = 1024 * static_cast<std::int64_t>(used.ru_maxrss);
+    while (bytes > before && !largest_child_bytes.compare_exchange_weak(before, bytes)) {
+    }
+    return done;
+}
+
 }  // namespace
 
 void h5_child_is_served() { child_served = true; }
@@ -98,11 +114,12 @@ H5Child::H5Child(int file, const std::string& mode, const std::string& argument,
 
 H5Child::~H5Child() { kill(); }
 
+std::int64_t H5Child::largest_bytes() { return largest_child_bytes; }
+
 void H5Child::kill() {
     if (pid_ > 0) {
         ::kill(pid_, SIGKILL);
-        while (waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {
-        }
+        (void)wait_for(pid_, nullptr);
     }
     pid_ = -1;
     if (pipe_ >= 0) close(pipe_);
@@ -132,9 +149,7 @@ std::int64_t H5Child::read_some(unsigned char* out, std::int64_t bytes, double d
 void H5Child::finish() {
     require(pid_ > 0, ErrorKind::data, "[hdf5] ", path_, ": nothing more can be read from it");
     int status = 0;
-    pid_t done;
-    while ((done = waitpid(pid_, &status, 0)) < 0 && errno == EINTR) {
-    }
+    const pid_t done = wait_for(pid_, &status);
     pid_ = -1;
     if (done > 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0) return;
     if (done > 0 && WIFSIGNALED(status) && (WTERMSIG(status) == SIGXCPU || WTERMSIG(status) == SIGALRM)) fail_slow();

@@ -34,6 +34,9 @@ public:
     // Exactly `bytes` bytes; the time limit holds for each call.
     void read(unsigned char* out, std::int64_t bytes);
 
+    // The most memory that one of this process's H5 children has needed so far, of those that have ended.
+    static std::int64_t largest_bytes();
+
 private:
     // Bytes read; 0 at the end. Throws Error(data) at the deadline.
     std::int64_t read_some(unsigned char* out, std::int64_t bytes, double deadline);

@@ -65,6 +65,7 @@ struct Variant {
     Math math;
     bool (*can_run)(const Params&, const DeviceFacts&);
     Run* run;
+    bool proven = false;  // on a CUDA device, by its checks there (docs/gpu-status.md); of no meaning elsewhere
 };
 
 template <class Params>
@@ -110,7 +111,9 @@ private:
 };
 
 // Rows stand from the simplest to the fastest: the last one that can run is taken, unless the selection names another.
-// A named row that does not exist or cannot run is an error that says so, never a silent replacement.
+// On a CUDA device a row that has not been proven there is taken only where none stands before it. A stream that allows
+// TF32 takes exact rows as well, for ops that have no other. A named row that does not exist or cannot run is an error
+// that says so, never a silent replacement.
 template <class Params, class Run>
 Selected<Params, Run> select(const char* op, std::span<const Variant<Params, Run>> table, const Params& params,
                              DType dtype, const Stream& stream) {
@@ -120,9 +123,12 @@ Selected<Params, Run> select(const char* op, std::span<const Variant<Params, Run
     }
     const Variant<Params, Run>* best = nullptr;
     for (const auto& row : table) {
-        if (row.device != stream.device || row.dtype != dtype || row.math != stream.math) continue;
+        if (row.device != stream.device || row.dtype != dtype) continue;
+        if (row.math != Math::exact && row.math != stream.math) continue;
         if (wanted && *wanted != row.name) continue;
-        if (row.can_run(params, *stream.facts)) best = &row;
+        if (!row.can_run(params, *stream.facts)) continue;
+        if (best && stream.device == Device::cuda && !row.proven) continue;
+        best = &row;
     }
     if (!best) {
         std::string rows;

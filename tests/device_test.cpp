@@ -3,10 +3,12 @@
 #include <string>
 
 #include "core/device_memory.h"
+#include "core/file.h"
 #include "cover/trainer.h"
 #include "kernels/catalogue.h"
 #include "kernels/devices.h"
 #include "nn/init.h"
+#include "tests/run_program.h"
 #include "tests/support.h"
 
 namespace cover {
@@ -90,6 +92,7 @@ void compare_steps(const ModelConfig& config, std::int64_t side, std::int64_t ba
         }
         CHECK_MESSAGE(std::sqrt(error / norm) <= 2e-3, name_of(device), ": the gradient is off by ",
                       std::sqrt(error / norm));
+        release_unused_memory(device);
         if (config.channels[8] != 8) continue;  // the small networks are enough for the same bits twice
         const TwoSteps again = two_steps(config, views, *test::device_stream(device, 1));
         CHECK(again.results[1].loss == other.results[1].loss);
@@ -149,6 +152,24 @@ TEST_CASE("device: two steps of the default network agree with the CPU, 3D") {
 TEST_CASE("device: two steps of a network with uneven channels agree with the CPU") {
     compare_steps(uneven_channels(2), 32, 2);
     compare_steps(uneven_channels(3), 16, 1);
+}
+
+TEST_CASE("device: a run on the emulated device, stopped and resumed, ends with the same bits; its weights apply") {
+    const test::TemporaryFolder folder;
+    test::write_small_patches(folder.path() + "/patches.h5", 24);
+    const std::string common =
+        "pretrain --data %d/patches.h5 --patch 16 --batch 2 --channels 8,8,8,8,8,8,8,8,8 --device emulated --holdout "
+        "0 ";
+    const auto run = [&](const std::string& arguments) {
+        const test::Outcome outcome = test::run_program(folder, arguments);
+        CHECK_MESSAGE(outcome.code == 0, arguments, "\n", outcome.err);
+    };
+    run(common + "--steps 4 --out %d/whole");
+    run(common + "--steps 2 --out %d/parts");
+    run(common + "--steps 4 --out %d/parts --resume");
+    const std::string weights = read_file(folder.path() + "/whole/model.safetensors");
+    CHECK(weights == read_file(folder.path() + "/parts/model.safetensors"));
+    run("evaluate --weights %d/whole --data %d/patches.h5 --pairs 2 --device emulated");
 }
 
 TEST_CASE("device: every op has a row on the emulated device") {

@@ -60,6 +60,16 @@ TEST_CASE("golden: every file in float64 on the reference rows") {
     }
 }
 
+TEST_CASE("golden: the emulated CUDA rows, in float32 and TF32") {
+    const test::TemporaryFolder folder;
+    for (const char* precision : {"fp32", "tf32"}) {
+        std::string out;
+        CHECK_MESSAGE(
+            verify(golden_folder + "cover2d_amp3.h5 --device emulated --precision " + precision, folder, &out) == 0,
+            precision, "\n", out);
+    }
+}
+
 TEST_CASE("golden: one false number gives exit 9") {
     const test::TemporaryFolder folder;
     struct Case {

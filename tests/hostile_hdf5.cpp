@@ -286,7 +286,7 @@ TEST_CASE("hostile hdf5: every kind is one sentence with exit code 4, and nothin
         }
         CHECK(peak_growth() < stated_bound);
     }
-    CHECK(largest_child() < 560 * mib);
+    CHECK(largest_child() < child_bound());
 }
 
 TEST_CASE("hostile hdf5: the program ends with 4 and leaves no file") {
@@ -399,7 +399,7 @@ TEST_CASE("hostile hdf5: random mutations never end in a signal, a hang or more 
     CHECK(refused < 2 * rounds);
     CHECK(longest < 60);
     CHECK(most < stated_bound);
-    CHECK(largest_child() < 560 * mib);
+    CHECK(largest_child() < child_bound());
 }
 
 }  // namespace cover::test

@@ -63,17 +63,45 @@ Units inspect(const std::string& text) {
     return inspect(stream);
 }
 
-}  // namespace
-
-TEST_CASE("instruction sets: no unit leaves a weak function outside its namespace") {
-    if (std::system("nm --version > /dev/null 2>&1") != 0) return skip("nm is not installed");
-    const std::string command = "nm -C '" COVER_KERNEL_ARCHIVE "'";
-    const std::unique_ptr<FILE, int (*)(FILE*)> pipe(popen(command.c_str(), "r"), pclose);
+std::string symbols_of(const std::string& arguments) {
+    const std::unique_ptr<FILE, int (*)(FILE*)> pipe(popen(("nm " + arguments).c_str(), "r"), pclose);
     REQUIRE(pipe);
     std::string text;
     std::array<char, 65536> buffer;
     while (const std::size_t n = std::fread(buffer.data(), 1, buffer.size(), pipe.get())) text.append(buffer.data(), n);
-    const Units units = inspect(text);
+    return text;
+}
+
+// The mangled names that `nm` says are defined, of what belongs to cover::cuda::BUILD or names it.
+std::set<std::string> defined_in(const std::string& text, const std::string& build) {
+    const std::string prefix = "N5cover4cuda" + std::to_string(build.size()) + build;
+    std::set<std::string> names;
+    std::istringstream lines(text);
+    for (std::string address, kind, name, line; std::getline(lines, line);) {
+        std::istringstream words(line);
+        if (words >> address >> kind >> name && kind != "U" && name.find(prefix) != std::string::npos)
+            names.insert(name);
+    }
+    return names;
+}
+
+}  // namespace
+
+TEST_CASE("cuda: the two builds of one source define no symbol in common") {
+    if (std::system("nm --version > /dev/null 2>&1") != 0) return skip("nm is not installed");
+    const std::string native = COVER_CUDA_LIBRARY;
+    const std::string emulated_symbols = symbols_of("'" COVER_EMULATED_ARCHIVE "' 2>/dev/null");
+    CHECK(defined_in(emulated_symbols, "emulated").size() > 100);
+    CHECK(defined_in(emulated_symbols, "native").empty());
+    if (native.empty()) return skip("no nvcc: there is one build only");
+    const std::string native_symbols = symbols_of("'" + native + "'");
+    CHECK(defined_in(native_symbols, "native").size() > 100);
+    CHECK(defined_in(native_symbols, "emulated").empty());
+}
+
+TEST_CASE("instruction sets: no unit leaves a weak function outside its namespace") {
+    if (std::system("nm --version > /dev/null 2>&1") != 0) return skip("nm is not installed");
+    const Units units = inspect(symbols_of("-C '" COVER_KERNEL_ARCHIVE "'"));
     CHECK(units.count.contains("avx2"));
     CHECK(units.count.contains("avx512"));
     for (const std::string& problem : units.problems) FAIL_CHECK(problem);

@@ -223,6 +223,10 @@ TEST_CASE("dispatch: the last row that can run is taken, a named one must exist"
         {"wider", Device::cpu, DType::float32, Math::exact, needs_avx512<ElementwiseParams>, run},
         {"no", Device::cpu, DType::float32, Math::exact, never, run},
         {"rounded", Device::cpu, DType::float32, Math::tf32, always<ElementwiseParams>, run},
+        {"simple", Device::cuda, DType::float32, Math::exact, always<ElementwiseParams>, run},
+        {"untried", Device::cuda, DType::float32, Math::exact, always<ElementwiseParams>, run},
+        {"tried", Device::cuda, DType::float32, Math::tf32, always<ElementwiseParams>, run, true},
+        {"latest", Device::cuda, DType::float32, Math::tf32, always<ElementwiseParams>, run},
     };
     const std::span<const ScaleVariant> rows = table;
     const DeviceFacts bare, avx2{.avx2 = true}, avx512{.avx2 = true, .avx512 = true};
@@ -238,8 +242,17 @@ TEST_CASE("dispatch: the last row that can run is taken, a named one must exist"
     CHECK(taken(DType::float32) == "wider");
     stream.math = Math::tf32;
     CHECK(taken(DType::float32) == "rounded");
+    // Where nothing rounds, TF32 allowed is the exact row.
+    CHECK(taken(DType::float64) == "plain");
+    // On a CUDA device what has not been proven there stands back, unless it is named.
+    stream.device = Device::cuda;
+    CHECK(taken(DType::float32) == "tried");
     stream.math = Math::exact;
+    CHECK(taken(DType::float32) == "simple");
     stream.selection = &selection;
+    selection.rows = {{"scale", "untried"}};
+    CHECK(taken(DType::float32) == "untried");
+    stream.device = Device::cpu;
     selection.rows = {{"scale", "plain"}};
     CHECK(taken(DType::float32) == "plain");
     selection.rows = {{"add", "plain"}};

@@ -1,6 +1,7 @@
 #include "tests/op_rows.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <limits>
 
@@ -61,6 +62,15 @@ FencedInput::FencedInput(const Tensor& values, DType dtype, std::int64_t shift, 
 Tensor rounded_to(const Tensor& values, DType rounded, DType stored) {
     // Everything starts from float32, so that float32 and float64 rows see the same numbers.
     return values.converted(DType::float32).converted(rounded).converted(stored);
+}
+
+Tensor rounded_to_tf32(const Tensor& values) {
+    Tensor out = values.converted(DType::float32);
+    for (std::int64_t i = 0; i < out.count(); ++i) {
+        const auto bits = std::bit_cast<std::uint32_t>(out.data<float>()[i]);
+        out.data<float>()[i] = std::bit_cast<float>((bits + 0x1000u) & ~0x1fffu);
+    }
+    return out.converted(DType::float64);
 }
 
 bool same_bits(ConstView a, ConstView b) {

@@ -1,5 +1,6 @@
 // The rows of the convolution's ladder; each rung is a file of conv/. docs/ladder/conv.md walks up it.
 #include "kernels/cuda/conv/naive.cuh"
+#include "kernels/cuda/conv/tensor.cuh"
 #include "kernels/cuda/conv/tile.cuh"
 #include "kernels/cuda/conv/tile_weight.cuh"
 #include "kernels/cuda/op_rows.h"
@@ -57,7 +58,8 @@ std::span<const ConvVariant> conv_rows() {
         {"cuda_2_shared", this_device, DType::float32, Math::exact, always<ConvParams>,
          conv::run_tile_forward<conv::SharedTile>},
         {"cuda_3_register", this_device, DType::float32, Math::exact, always<ConvParams>,
-         conv::run_tile_forward<conv::RegisterTile>}};
+         conv::run_tile_forward<conv::RegisterTile>},
+        {"cuda_4_tensor", this_device, DType::float32, Math::tf32, conv::fits_tensor_cores, conv::run_tensor_forward}};
     return rows;
 }
 std::span<const ConvBackwardDataVariant> conv_backward_data_rows() {
@@ -66,7 +68,9 @@ std::span<const ConvBackwardDataVariant> conv_backward_data_rows() {
         {"cuda_2_shared", this_device, DType::float32, Math::exact, always<ConvParams>,
          conv::run_tile_backward_data<conv::SharedTile>},
         {"cuda_3_register", this_device, DType::float32, Math::exact, always<ConvParams>,
-         conv::run_tile_backward_data<conv::RegisterTile>}};
+         conv::run_tile_backward_data<conv::RegisterTile>},
+        {"cuda_4_tensor", this_device, DType::float32, Math::tf32, conv::fits_tensor_cores,
+         conv::run_tensor_backward_data}};
     return rows;
 }
 std::span<const ConvBackwardWeightVariant> conv_backward_weight_rows() {
