@@ -349,6 +349,10 @@ int run(const BenchOpsOptions& options) {
     Machine machine(config);
     require(machine.dtype() == DType::float32, ErrorKind::configuration,
             "[bench ops] precision: fp64 is for verification only; take fp32");
+    // Its tensors lie on the host, and its roofs are those of the processor.
+    require(machine.device() == Device::cpu, ErrorKind::device,
+            "[bench ops] device: times the rows of the CPU only; `cover bench step --device ", name_of(config.device),
+            "` times a whole step");
     OpsBench bench(config, machine.stream(), options);
     if (!options.json)
         std::printf(

@@ -114,7 +114,7 @@ H5Child::H5Child(int file, const std::string& mode, const std::string& argument,
 
 H5Child::~H5Child() { kill(); }
 
-std::int64_t H5Child::largest_bytes() { return largest_child_bytes; }
+std::int64_t H5Child::take_largest_bytes() { return largest_child_bytes.exchange(0); }
 
 void H5Child::kill() {
     if (pid_ > 0) {

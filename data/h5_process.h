@@ -34,8 +34,9 @@ public:
     // Exactly `bytes` bytes; the time limit holds for each call.
     void read(unsigned char* out, std::int64_t bytes);
 
-    // The most memory that one of this process's H5 children has needed so far, of those that have ended.
-    static std::int64_t largest_bytes();
+    // The most memory that an H5 child of this process has needed, of those that have ended since the last call. The
+    // system counts from before the child became another program, when it still shared this process's memory.
+    static std::int64_t take_largest_bytes();
 
 private:
     // Bytes read; 0 at the end. Throws Error(data) at the deadline.

@@ -99,6 +99,15 @@ TEST_CASE("apply: features and displacement of pictures are those of the network
                            field.const_view(), 1e-5, 1e-5)
               .empty());
 
+    // The same on the emulated CUDA device, to rounding.
+    const auto emulated = run_program(
+        folder, "apply --weights %d/w.safetensors --what features %d/a.png --out %d/e --tile whole --device emulated");
+    REQUIRE_MESSAGE(emulated.code == 0, emulated.err);
+    const Npy there = read_npy(folder.path() + "/e/a.features.npy");
+    CHECK(test::difference(ConstView(there.values.data(), static_cast<std::int64_t>(there.values.size())),
+                           expected.const_view(), 1e-4, 1e-5)
+              .empty());
+
     // Tiles of the training run's patch by default, the same bytes whatever the threads.
     for (const char* run : {"1", "3"})
         REQUIRE(

@@ -154,7 +154,7 @@ TEST_CASE("device: two steps of a network with uneven channels agree with the CP
     compare_steps(uneven_channels(3), 16, 1);
 }
 
-TEST_CASE("device: a run on the emulated device, stopped and resumed, ends with the same bits; its weights apply") {
+TEST_CASE("device: a run on the emulated device, stopped and resumed, ends with the same bits; it evaluates") {
     const test::TemporaryFolder folder;
     test::write_small_patches(folder.path() + "/patches.h5", 24);
     const std::string common =
@@ -170,6 +170,7 @@ TEST_CASE("device: a run on the emulated device, stopped and resumed, ends with 
     const std::string weights = read_file(folder.path() + "/whole/model.safetensors");
     CHECK(weights == read_file(folder.path() + "/parts/model.safetensors"));
     run("evaluate --weights %d/whole --data %d/patches.h5 --pairs 2 --device emulated");
+    CHECK(test::run_program(folder, "bench ops --device emulated").code == 5);
 }
 
 TEST_CASE("device: every op has a row on the emulated device") {

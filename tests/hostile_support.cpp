@@ -1,13 +1,14 @@
 #include "tests/hostile_support.h"
 
+#include <malloc.h>
 #include <sys/wait.h>
 
-#include <algorithm>
 #include <cstdlib>
 #include <fstream>
 
 #include "core/check.h"
 #include "core/file.h"
+#include "core/storage.h"
 #include "data/h5_process.h"
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -27,7 +28,6 @@ std::int64_t status_bytes(const std::string& key) {
 }
 
 std::int64_t held_at_reset = 0;
-std::int64_t largest_held = 0;  // by this process, before a reset of its peak
 
 }  // namespace
 
@@ -67,18 +67,19 @@ bool long_tests() {
 }
 
 void reset_peak() {
-    largest_held = std::max(largest_held, status_bytes("VmHWM:"));
     std::ofstream("/proc/self/clear_refs") << 5;
     held_at_reset = status_bytes("VmRSS:");
 }
 
 std::int64_t peak_growth() { return COVER_SANITIZED ? 0 : status_bytes("VmHWM:") - held_at_reset; }
 
-std::int64_t child_bound() {
-    largest_held = std::max(largest_held, status_bytes("VmHWM:"));
-    return (std::int64_t{560} << 20) + largest_held;
+void forget_children() {
+    for (const Device device : {Device::cpu, Device::emulated}) release_unused_memory(device);
+    malloc_trim(0);
+    reset_peak();
+    (void)H5Child::take_largest_bytes();
 }
 
-std::int64_t largest_child() { return COVER_SANITIZED ? 0 : H5Child::largest_bytes(); }
+std::int64_t largest_child() { return COVER_SANITIZED ? 0 : H5Child::take_largest_bytes(); }
 
 }  // namespace cover::test

@@ -24,13 +24,13 @@ std::string misfit(const ProgramOutcome& outcome, int code, const std::string& p
 // True when the long versions were asked for (COVER_LONG_TESTS=1 in the environment).
 bool long_tests();
 
-// Peak resident memory of this process since the last reset_peak(), above what it held then; and the largest of any
-// child that has ended, in bytes. Both 0 under a sanitizer, whose own memory would be counted.
+// Peak resident memory of this process since the last reset_peak(), above what it held then, in bytes; 0 under a
+// sanitizer, whose own memory would be counted.
 void reset_peak();
 std::int64_t peak_growth();
+// Likewise the largest H5 child that has ended since the last call. forget_children() comes first: it also gives back
+// what this process keeps for reuse, since a child is counted with it.
+void forget_children();
 std::int64_t largest_child();
-// What that must stay below: the limit of an H5 child with some room, above what this process has held. The system
-// counts a child's peak from before it became another program, when it still shared the memory of its parent.
-std::int64_t child_bound();
 
 }  // namespace cover::test

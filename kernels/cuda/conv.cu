@@ -18,36 +18,37 @@ void run_naive_backward_data(View dx, ConstView dy, ConstView weight, const Conv
            dx.as<float>(), dy.as<float>(), weight.as<float>(), p);
 }
 
-// dbias += the sum of dy over pixels.
-void accumulate_bias(View dbias, ConstView dy, const ConvParams& p, const Slices& slices, Stream& stream) {
-    Workspace<float> partial(slices.count * p.c_out, stream);
+// fill(partial, slices) leaves the weight gradient of each slice of lines in partial (slices, weight_count); both
+// gradients grow by the sum of their slices in their order.
+template <class Fill>
+void accumulate_slices(View dweight, View dbias, ConstView dy, const ConvParams& p, Stream& stream, const Fill& fill) {
+    const Slices slices = Slices::of(p);
+    const auto add = [&](View out, float* partial, std::int64_t count) {
+        launch(stream, "conv add_slices", blocks_for(count), threads_per_block, 0, add_slices, out.as<float>(), partial,
+               count, slices.count);
+    };
+    Workspace<float> weights(slices.count * p.weight_count(), stream), biases(slices.count * p.c_out, stream);
+    fill(weights.data(), slices);
+    add(dweight, weights.data(), p.weight_count());
     launch(stream, "conv bias_partial", dim3(blocks_for(p.c_out), static_cast<unsigned>(slices.count)),
-           threads_per_block, 0, bias_partial, partial.data(), dy.as<float>(), p, slices.lines);
-    launch(stream, "conv add_slices", blocks_for(p.c_out), threads_per_block, 0, add_slices, dbias.as<float>(),
-           partial.data(), p.c_out, slices.count);
+           threads_per_block, 0, bias_partial, biases.data(), dy.as<float>(), p, slices.lines);
+    add(dbias, biases.data(), p.c_out);
 }
 
 void run_naive_backward_weight(View dweight, View dbias, ConstView dy, ConstView x, const ConvParams& p,
                                Stream& stream) {
-    const Slices slices = Slices::of(p);
-    const std::int64_t count = p.weight_count();
-    Workspace<float> partial(slices.count * count, stream);
-    launch(stream, "conv naive_backward_weight", dim3(blocks_for(count), static_cast<unsigned>(slices.count)),
-           threads_per_block, 0, naive_backward_weight, partial.data(), dy.as<float>(), x.as<float>(), p, slices.lines);
-    launch(stream, "conv add_slices", blocks_for(count), threads_per_block, 0, add_slices, dweight.as<float>(),
-           partial.data(), count, slices.count);
-    accumulate_bias(dbias, dy, p, slices, stream);
+    accumulate_slices(dweight, dbias, dy, p, stream, [&](float* partial, const Slices& slices) {
+        launch(stream, "conv naive_backward_weight",
+               dim3(blocks_for(p.weight_count()), static_cast<unsigned>(slices.count)), threads_per_block, 0,
+               naive_backward_weight, partial, dy.as<float>(), x.as<float>(), p, slices.lines);
+    });
 }
 
 void run_tile_backward_weight(View dweight, View dbias, ConstView dy, ConstView x, const ConvParams& p,
                               Stream& stream) {
-    const Slices slices = Slices::of(p);
-    const std::int64_t count = p.weight_count();
-    Workspace<float> partial(slices.count * count, stream);
-    (p.kernel == 1 ? launch_tile_weight<1> : launch_tile_weight<3>)(partial.data(), dy, x, p, slices, stream);
-    launch(stream, "conv add_slices", blocks_for(count), threads_per_block, 0, add_slices, dweight.as<float>(),
-           partial.data(), count, slices.count);
-    accumulate_bias(dbias, dy, p, slices, stream);
+    accumulate_slices(dweight, dbias, dy, p, stream, [&](float* partial, const Slices& slices) {
+        (p.kernel == 1 ? launch_tile_weight<1> : launch_tile_weight<3>)(partial, dy, x, p, slices, stream);
+    });
 }
 
 }  // namespace conv
