@@ -5,8 +5,9 @@ PREFIX ?= /usr/local
 PYTHON ?= python3
 CMAKE_FLAGS ?=
 SECONDS ?= 60
+BUNDLE ?= gpu-bundle
 
-.PHONY: all setup build demo test bench fuzz asan tsan format install clean help
+.PHONY: all setup build demo test bench fuzz asan tsan emulation-asan emulation-tsan gpu-check gpu-bench gpu-bundle format install clean help
 .NOTPARALLEL:
 
 all: setup build
@@ -36,6 +37,18 @@ fuzz:
 asan tsan: setup
 	@tools/sanitize.sh $@
 
+gpu-check: all
+	@tools/gpu_check.sh --programs $(BUILD)
+
+gpu-bench: all
+	@tools/gpu_bench.sh --programs $(BUILD) --python "$(PYTHON)" --results bench/results --markdown docs/benchmarks_gpu.md
+
+gpu-bundle: all
+	@BUILD=$(BUILD) tools/gpu_bundle.sh $(BUNDLE)
+
+emulation-asan emulation-tsan: setup
+	@tools/sanitize.sh $@
+
 format:
 	@command -v clang-format > /dev/null || { echo "clang-format is missing: apt-get install clang-format"; exit 1; }
 	git ls-files '*.h' '*.cpp' '*.cu' '*.cuh' | xargs clang-format -i
@@ -44,7 +57,7 @@ install: all
 	cmake --install $(BUILD) --prefix $(abspath $(PREFIX))
 
 clean:
-	rm -rf $(BUILD) build-fuzz build-asan build-tsan
+	rm -rf $(BUILD) build-fuzz build-asan build-tsan build-emulation-asan build-emulation-tsan
 
 help:
 	@echo "make               set up and build $(BUILD)/cover"
@@ -55,9 +68,14 @@ help:
 	@echo "make fuzz          every reader of foreign files under libFuzzer, SECONDS=$(SECONDS) each; needs clang"
 	@echo "make asan          the tests under the address and undefined-behaviour sanitizers"
 	@echo "make tsan          the tests of threads under the thread sanitizer"
+	@echo "make emulation-asan  the CUDA kernels, emulated, under the address and undefined-behaviour sanitizers"
+	@echo "make emulation-tsan  the same under the thread sanitizer: races between CUDA threads"
+	@echo "make gpu-check     all CUDA rows and runs on a device, and compute-sanitizer; prints a table"
+	@echo "make gpu-bench     every CUDA row and the training step on a device beside PyTorch and cuDNN; JSON and docs/benchmarks_gpu.md"
+	@echo "make gpu-bundle    a folder that checks and times the CUDA rows on a machine with nvcc, CMake, ninja and Python alone"
 	@echo "make setup         look for the packages that the build needs; as root, install what is missing"
 	@echo "make build         build without looking for packages"
 	@echo "make install       into PREFIX ($(PREFIX))"
 	@echo "make format        clang-format on every tracked source"
 	@echo "make clean         remove $(BUILD) and the builds of fuzz, asan and tsan"
-	@echo "Variables: BUILD, PREFIX, DESTDIR, PYTHON, CMAKE_FLAGS, SECONDS."
+	@echo "Variables: BUILD, PREFIX, DESTDIR, PYTHON, CMAKE_FLAGS, SECONDS, BUNDLE."

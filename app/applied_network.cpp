@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "app/weights.h"
+#include "autograd/ops.h"
 #include "core/check.h"
 #include "data/lay_back.h"
 
@@ -49,15 +50,16 @@ TileSides trained_patch(const Metadata& metadata, const std::string& path) {
 
 }  // namespace
 
-AppliedNetwork::AppliedNetwork(const std::string& weights, bool pyramid, Stream& stream)
-    : AppliedNetwork(weights_path(weights), read_safetensors(weights_path(weights)), pyramid, stream) {}
+AppliedNetwork::AppliedNetwork(const std::string& weights, bool pyramid, DType dtype, Stream& stream)
+    : AppliedNetwork(weights_path(weights), read_safetensors(weights_path(weights)), pyramid, dtype, stream) {}
 
-AppliedNetwork::AppliedNetwork(const std::string& path, const TensorFile& file, bool pyramid, Stream& stream)
+AppliedNetwork::AppliedNetwork(const std::string& path, const TensorFile& file, bool pyramid, DType dtype,
+                               Stream& stream)
     : model_([&] {
           const ModelConfig config = from_metadata(file.metadata, path);
           check_views(file.metadata, path);
           check_size(file, config, path);
-          return Model(config, DType::float32, stream.device);
+          return Model(config, dtype, stream.device);
       }()),
       stream_(stream) {
     const bool backbone = is_backbone_only(file);
@@ -74,7 +76,8 @@ AppliedNetwork::AppliedNetwork(const std::string& path, const TensorFile& file, 
 Tensor AppliedNetwork::features(const Sample& sample) const {
     return run_tiled(tensor_of(sample), spatial_dims(), tile_, [this](const Tensor& tile) {
         Graph graph(stream_, spatial_dims(), Graph::Retention::nothing);
-        return model_.features(graph, graph.constant(tile.to(stream_.device))).back().value.to(Device::cpu);
+        const Var image = graph.constant(tile.to(stream_.device));
+        return cast(graph, model_.features(graph, image).back(), DType::float32).value.to(Device::cpu);
     });
 }
 

@@ -14,9 +14,9 @@ namespace cover::app {
 
 class AppliedNetwork {
 public:
-    // weights: a file or a run folder. pyramid: displacements are wanted, which a backbone alone cannot give. Throws
-    // Error(data) for a file that does not hold what is asked for.
-    AppliedNetwork(const std::string& weights, bool pyramid, Stream& stream);
+    // weights: a file or a run folder. pyramid: displacements are wanted, which a backbone alone cannot give. dtype: of
+    // features inside; what comes out is float32. Throws Error(data) for a file that does not hold what is asked for.
+    AppliedNetwork(const std::string& weights, bool pyramid, DType dtype, Stream& stream);
 
     int spatial_dims() const { return model_.config().spatial_dims; }
     int in_channels() const { return static_cast<int>(model_.config().in_channels); }
@@ -38,7 +38,7 @@ public:
     std::int64_t tile_bytes(const Grid& grid, int views) const;
 
 private:
-    AppliedNetwork(const std::string& path, const TensorFile& file, bool pyramid, Stream& stream);
+    AppliedNetwork(const std::string& path, const TensorFile& file, bool pyramid, DType dtype, Stream& stream);
 
     Model model_;
     Stream& stream_;

@@ -447,9 +447,9 @@ int run(const ApplyOptions& options) {
             ": has no segmentation head, only a pretrained network; features, rgb and displacement can be had of it");
     TrainConfig config = resolve_config(options.config);
     Machine machine(config);
-    require(machine.dtype() == DType::float32, ErrorKind::configuration,
+    require(machine.dtype() != DType::float64, ErrorKind::configuration,
             "[apply] precision: fp64 is for `cover verify` only; take fp32");
-    AppliedNetwork network(options.weights, options.what == "displacement", machine.stream());
+    AppliedNetwork network(options.weights, options.what == "displacement", machine.dtype(), machine.stream());
     if (const auto tile = parse_tile(options.tile, network.spatial_dims())) network.set_tile(*tile);
     if (!network.knows_preprocessing())
         std::fprintf(stderr,

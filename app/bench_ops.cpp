@@ -1,15 +1,14 @@
 // cover bench ops: every row of every table that can run here, at the shapes of a training step.
+#include <fmt/format.h>
+
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
-#include "app/bench_peaks.h"
+#include "app/bench_rows.h"
 #include "app/commands.h"
 #include "app/machine.h"
 #include "core/nearest.h"
-#include "core/rng.h"
-#include "core/tensor.h"
 #include "cover/trainer.h"
 #include "kernels/catalogue.h"
 #include "kernels/conv.h"
@@ -26,30 +25,16 @@
 namespace cover::app {
 namespace {
 
-struct Timing {
-    std::string op, shape, row;
-    double seconds = 0, spread = 0;  // median; (largest - least) / median
-    double flops = 0, bytes = 0;     // of one call
-    double percent_of_fma = 0, percent_of_memory = 0;
-};
-
-Tensor uniform(std::int64_t count, double low = -1, double high = 1) {
-    static std::uint32_t stream = 0;
-    Tensor tensor = Tensor::empty({count}, DType::float32);
-    const RandomStream random({.seed = 1, .sample = stream++});
-    for (std::int64_t i = 0; i < count; ++i)
-        tensor.data<float>()[i] =
-            static_cast<float>(low + (high - low) * random.uniform_at(static_cast<std::uint64_t>(i)));
-    return tensor;
-}
-
+// The arguments of rows for activations of one type. What is not an activation (weights, statistics, fields, masks,
+// losses) is float32 for both types.
 class OpsBench {
 public:
-    OpsBench(const TrainConfig& config, Stream& stream, const BenchOpsOptions& options)
-        : config_(config), stream_(stream), options_(options) {
-        fma_ = fma_peak_gflops(stream);
-        memory_ = memory_peak_gigabytes(stream);
-    }
+    OpsBench(const TrainConfig& config, RowTimer& timer, DType activation)
+        : config_(config),
+          timer_(timer),
+          stream_(timer.stream()),
+          dtype_(activation),
+          element_(static_cast<double>(size_of(activation))) {}
 
     void all() {
         convolutions();
@@ -58,15 +43,10 @@ public:
         pyramid();
         losses();
         optimizers();
+        if (dtype_ == DType::float32) time_views(config_, timer_);
     }
-    const std::vector<Timing>& timings() const { return timings_; }
-    double fma() const { return fma_; }
-    double memory() const { return memory_; }
 
 private:
-    bool wanted(const std::string& op) const {
-        return options_.op.empty() || op == options_.op || op.rfind(options_.op + "_backward", 0) == 0;
-    }
     // The grid of a level: 0 full resolution, 4 the coarsest.
     Grid grid(int level) const {
         const auto side = [&](std::size_t axis) { return std::max<std::int64_t>(config_.patch[axis] >> level, 1); };
@@ -76,66 +56,39 @@ private:
         return g.spatial_dims == 2 ? text(n, " x ", g.h, "x", g.w, " x ", channels)
                                    : text(n, " x ", g.d, "x", g.h, "x", g.w, " x ", channels);
     }
-
-    // Times each row of the table; `call` runs one.
+    double activations(std::int64_t count) const { return element_ * static_cast<double>(count); }
+    static double reals(std::int64_t count) { return sizeof(float) * static_cast<double>(count); }
+    // For operands that a call reads or writes `bytes` of.
+    void rotate(double bytes) { sets_ = timer_.sets_for(bytes); }
+    Operand activation(std::int64_t count) const { return {timer_, sets_, count, dtype_}; }
+    Operand real(std::int64_t count, double low = -1, double high = 1) const {
+        return {timer_, sets_, count, DType::float32, low, high};
+    }
     template <class Params, class Run, class Call>
     void time(const char* op, std::span<const Variant<Params, Run>> table, const Params& params,
-              const std::string& shape, double flops, double bytes, Call call) {
-        if (!wanted(op)) return;
-        for (const auto& row : table) {
-            if (row.device != stream_.device || row.dtype != DType::float32 || row.math != Math::exact) continue;
-            if (!options_.row.empty() && options_.row != row.name) continue;
-            if (!row.can_run(params, *stream_.facts)) continue;
-            call(row);  // warm-up
-            std::vector<double> seconds;
-            double spent = 0;
-            while (seconds.size() < 3 || spent < options_.seconds) {
-                const auto start = std::chrono::steady_clock::now();
-                call(row);
-                seconds.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
-                spent += seconds.back();
-                if (spent > 4 * options_.seconds) break;
-            }
-            std::sort(seconds.begin(), seconds.end());
-            const double median = seconds[seconds.size() / 2];
-            Timing timing{op, shape, row.name, median, (seconds.back() - seconds.front()) / median, flops, bytes};
-            timing.percent_of_fma = 100 * flops / median / 1e9 / fma_;
-            timing.percent_of_memory = 100 * bytes / median / 1e9 / memory_;
-            timings_.push_back(timing);
-            if (!options_.json) print(timing);
-        }
-    }
-
-    static void print(const Timing& t) {
-        if (t.flops > 0)
-            std::printf("%-26s %-30s %-12s %9.3f ms  %8.1f GFLOP/s  %5.1f %% of FMA   spread %3.0f %%\n", t.op.c_str(),
-                        t.shape.c_str(), t.row.c_str(), 1e3 * t.seconds, t.flops / t.seconds / 1e9, t.percent_of_fma,
-                        100 * t.spread);
-        else
-            std::printf("%-26s %-30s %-12s %9.3f ms  %8.1f GB/s     %5.1f %% of memory  spread %3.0f %%\n",
-                        t.op.c_str(), t.shape.c_str(), t.row.c_str(), 1e3 * t.seconds, t.bytes / t.seconds / 1e9,
-                        t.percent_of_memory, 100 * t.spread);
-        std::fflush(stdout);
+              const std::string& shape, const Work& work, Call call) {
+        timer_.time(op, table, params, dtype_, shape, work, call);
     }
 
     void convolution(const ConvParams& p) {
         const auto shape = shape_of(p.n, p.grid, text(p.c_in, "->", p.c_out, p.kernel == 1 ? " (1)" : ""));
-        const Tensor x = uniform(p.x_count()), weight = uniform(p.weight_count(), -0.1, 0.1), bias = uniform(p.c_out);
-        Tensor y = uniform(p.y_count()), dx = Tensor::zeros({p.x_count()}), dweight = Tensor::zeros({p.weight_count()});
-        Tensor dbias = Tensor::zeros({p.c_out});
-        const ConstView cx = x.view(), cw = weight.view(), cb = bias.view();
-        const double bytes = 4.0 * static_cast<double>(p.x_count() + p.y_count() + p.weight_count());
-        time("conv", conv_table(), p, shape, p.flops(), bytes,
-             [&](const auto& row) { row.run(y.view(), cx, cw, cb, p, stream_); });
-        const Tensor dy = uniform(p.y_count());
-        time("conv_backward_data", conv_backward_data_table(), p, shape, p.flops(), bytes,
-             [&](const auto& row) { row.run(dx.view(), dy.view(), cw, p, stream_); });
-        time("conv_backward_weight", conv_backward_weight_table(), p, shape, p.flops(), bytes,
-             [&](const auto& row) { row.run(dweight.view(), dbias.view(), dy.view(), cx, p, stream_); });
+        const Work work{p.flops(), activations(p.x_count() + p.y_count() + p.weight_count()), true};
+        rotate(work.bytes);
+        auto x = activation(p.x_count()), y = activation(p.y_count()), dx = activation(p.x_count()),
+             dy = activation(p.y_count());
+        auto weight = real(p.weight_count(), -0.1, 0.1), bias = real(p.c_out), dweight = real(p.weight_count()),
+             dbias = real(p.c_out);
+        time("conv", conv_table(), p, shape, work,
+             [&](const auto& row, std::size_t i) { row.run(y[i], x[i], weight[i], bias[i], p, stream_); });
+        // The first convolution needs none on a device's list of passes; a CPU's list has always had it.
+        if (!timer_.on_device() || p.c_in != std::max(config_.in_channels, 1))
+            time("conv_backward_data", conv_backward_data_table(), p, shape, work,
+                 [&](const auto& row, std::size_t i) { row.run(dx[i], dy[i], weight[i], p, stream_); });
+        time("conv_backward_weight", conv_backward_weight_table(), p, shape, work,
+             [&](const auto& row, std::size_t i) { row.run(dweight[i], dbias[i], dy[i], x[i], p, stream_); });
     }
 
     void convolutions() {
-        if (!wanted("conv") && !wanted("conv_backward_data") && !wanted("conv_backward_weight")) return;
         const auto& c = config_.channels;
         const std::int64_t n = 2 * config_.batch;
         for (int level = 0; level < 5; ++level) {  // down
@@ -160,20 +113,19 @@ private:
             const Grid g = grid(level);
             const std::int64_t channels = config_.channels[static_cast<std::size_t>(level)];
             const GroupNormParams p{2 * config_.batch, g.pixels(), channels, channels / 8, 1e-5, 0.2};
-            const Tensor x = uniform(p.count()), gamma = uniform(channels), beta = uniform(channels),
-                         dy = uniform(p.count());
-            Tensor y = Tensor::zeros({p.count()}), mean = Tensor::zeros({p.n * p.groups}), rstd = mean.clone();
-            Tensor dgamma = Tensor::zeros({channels}), dbeta = Tensor::zeros({channels});
             const auto shape = shape_of(p.n, g, text(channels));
-            const double map = 4.0 * static_cast<double>(p.count());
-            time("group_norm", group_norm_table(), p, shape, 0, 2 * map, [&](const auto& row) {
-                row.run(y.view(), mean.view(), rstd.view(), x.view(), gamma.view(), beta.view(), p, stream_);
+            const double map = activations(p.count());
+            rotate(2 * map);
+            auto x = activation(p.count()), y = activation(p.count()), dy = activation(p.count());
+            auto gamma = real(channels), beta = real(channels), dgamma = real(channels), dbeta = real(channels);
+            auto mean = real(p.n * p.groups, -0.1, 0.1), rstd = real(p.n * p.groups, 0.5, 2);
+            time("group_norm", group_norm_table(), p, shape, {0, 2 * map}, [&](const auto& row, std::size_t i) {
+                row.run(y[i], mean[i], rstd[i], x[i], gamma[i], beta[i], p, stream_);
             });
-            group_norm(y.view(), mean.view(), rstd.view(), x.view(), gamma.view(), beta.view(), p, stream_);
-            time("group_norm_backward", group_norm_backward_table(), p, shape, 0, 3 * map, [&](const auto& row) {
-                row.run(y.view(), dgamma.view(), dbeta.view(), dy.view(), x.view(), mean.view(), rstd.view(),
-                        gamma.view(), beta.view(), p, stream_);
-            });
+            time("group_norm_backward", group_norm_backward_table(), p, shape, {0, 3 * map},
+                 [&](const auto& row, std::size_t i) {
+                     row.run(y[i], dgamma[i], dbeta[i], dy[i], x[i], mean[i], rstd[i], gamma[i], beta[i], p, stream_);
+                 });
         }
     }
 
@@ -183,39 +135,42 @@ private:
         for (int level = 0; level < 4; ++level) {
             const auto l = static_cast<std::size_t>(level);
             const MaxPoolParams p{n, grid(level), c[l]};
-            const Tensor x = uniform(p.x_count()), dy = uniform(p.y_count());
-            Tensor y = Tensor::zeros({p.y_count()}), dx = Tensor::zeros({p.x_count()});
             const auto shape = shape_of(n, p.grid, text(c[l]));
-            const double big = 4.0 * static_cast<double>(p.x_count()), small = 4.0 * static_cast<double>(p.y_count());
-            time("max_pool", max_pool_table(), p, shape, 0, big + small,
-                 [&](const auto& row) { row.run(y.view(), x.view(), p, stream_); });
-            time("max_pool_backward", max_pool_backward_table(), p, shape, 0, 2 * big + small,
-                 [&](const auto& row) { row.run(dx.view(), dy.view(), x.view(), p, stream_); });
+            const double big = activations(p.x_count()), small = activations(p.y_count());
+            rotate(big + small);
+            auto x = activation(p.x_count()), dx = activation(p.x_count()), y = activation(p.y_count()),
+                 dy = activation(p.y_count());
+            time("max_pool", max_pool_table(), p, shape, {0, big + small},
+                 [&](const auto& row, std::size_t i) { row.run(y[i], x[i], p, stream_); });
+            time("max_pool_backward", max_pool_backward_table(), p, shape, {0, 2 * big + small},
+                 [&](const auto& row, std::size_t i) { row.run(dx[i], dy[i], x[i], p, stream_); });
         }
         for (int level = 3; level >= 0; --level) {
             const auto l = static_cast<std::size_t>(level);
             upsampling({n, grid(level + 1), c[7 - l], false, 1});
             const ConcatParams p{n * grid(level).pixels(), c[l], c[7 - l]};
-            Tensor a = uniform(p.pixels * p.c_a), b = uniform(p.pixels * p.c_b);
-            Tensor y = uniform(p.pixels * (p.c_a + p.c_b));
             const auto shape = shape_of(n, grid(level), text(p.c_a, "+", p.c_b));
-            const double bytes = 8.0 * static_cast<double>(y.count());
-            time("concat", concat_table(), p, shape, 0, bytes,
-                 [&](const auto& row) { row.run(y.view(), a.const_view(), b.const_view(), p, stream_); });
-            time("split", split_table(), p, shape, 0, bytes,
-                 [&](const auto& row) { row.run(a.view(), b.view(), y.const_view(), p, stream_); });
+            const double bytes = 2 * activations(p.pixels * (p.c_a + p.c_b));
+            rotate(bytes);
+            auto a = activation(p.pixels * p.c_a), b = activation(p.pixels * p.c_b);
+            auto y = activation(p.pixels * (p.c_a + p.c_b));
+            time("concat", concat_table(), p, shape, {0, bytes},
+                 [&](const auto& row, std::size_t i) { row.run(y[i], a[i], b[i], p, stream_); });
+            time("split", split_table(), p, shape, {0, bytes},
+                 [&](const auto& row, std::size_t i) { row.run(a[i], b[i], y[i], p, stream_); });
         }
     }
 
     void upsampling(const UpsampleParams& p) {
-        const Tensor x = uniform(p.x_count()), dy = uniform(p.y_count());
-        Tensor y = Tensor::zeros({p.y_count()}), dx = Tensor::zeros({p.x_count()});
         const auto shape = shape_of(p.n, p.grid, text(p.channels, p.align_corners ? " (aligned)" : ""));
-        const double bytes = 4.0 * static_cast<double>(p.x_count() + p.y_count());
-        time("upsample", upsample_table(), p, shape, 0, bytes,
-             [&](const auto& row) { row.run(y.view(), x.view(), p, stream_); });
-        time("upsample_backward", upsample_backward_table(), p, shape, 0, bytes,
-             [&](const auto& row) { row.run(dx.view(), dy.view(), p, stream_); });
+        const double bytes = activations(p.x_count() + p.y_count());
+        rotate(bytes);
+        auto x = activation(p.x_count()), dx = activation(p.x_count()), y = activation(p.y_count()),
+             dy = activation(p.y_count());
+        time("upsample", upsample_table(), p, shape, {0, bytes},
+             [&](const auto& row, std::size_t i) { row.run(y[i], x[i], p, stream_); });
+        time("upsample_backward", upsample_backward_table(), p, shape, {0, bytes},
+             [&](const auto& row, std::size_t i) { row.run(dx[i], dy[i], p, stream_); });
     }
 
     void pyramid() {
@@ -223,98 +178,135 @@ private:
         for (int level = 4; level >= 0; --level) {
             const auto l = static_cast<std::size_t>(level);
             const Grid g = grid(level);
-            if (level > 0) upsampling({n, g, config_.dims, true, 2});
+            // Fields are float32 whatever the features are.
+            if (level > 0 && dtype_ == DType::float32) upsampling({n, g, config_.dims, true, 2});
             const std::int64_t channels = level == 4 ? config_.channels[4] : config_.channels[8 - l];
-            const WarpParams w{n, g, channels, WarpConvention::exact};
-            const Tensor source = uniform(w.source_count()), field = uniform(w.field_count(), -3, 3);
-            Tensor y = uniform(w.source_count()), dsource = y.clone(), dfield = field.clone();
-            const double map = 4.0 * static_cast<double>(w.source_count());
-            const double vectors = 4.0 * static_cast<double>(w.field_count());
-            const auto shape = shape_of(n, g, text(channels));
-            time("warp", warp_table(), w, shape, 0, 2 * map + vectors,
-                 [&](const auto& row) { row.run(y.view(), source.view(), field.view(), w, stream_); });
-            time("warp_backward", warp_backward_table(), w, shape, 0, 3 * map + 2 * vectors, [&](const auto& row) {
-                row.run(dsource.view(), dfield.view(), y.const_view(), source.view(), field.view(), w, stream_);
-            });
-
-            const LocalAttentionParams a{n, g, config_.heads[4 - l], config_.head_dim, config_.radius};
-            const Tensor q = uniform(a.q_count()), k = uniform(a.q_count()), dy = uniform(a.y_count());
-            Tensor out = Tensor::zeros({a.y_count()}), dq = q.clone(), dk = k.clone();
-            // One multiply-add per channel and offset for the scores; their gradients take two more and a
-            // recomputation.
-            const double flops = 2.0 * static_cast<double>(a.q_count()) * a.window();
-            const auto heads = shape_of(n, g, text(a.heads, "*", a.head_dim, " r", a.radius));
-            time("local_attention", local_attention_table(), a, heads, flops, 0,
-                 [&](const auto& row) { row.run(out.view(), q.view(), k.view(), a, stream_); });
-            time("local_attention_backward", local_attention_backward_table(), a, heads, 3 * flops, 0,
-                 [&](const auto& row) { row.run(dq.view(), dk.view(), dy.view(), q.view(), k.view(), a, stream_); });
+            warp({n, g, channels, WarpConvention::exact});
+            local_attention({n, g, config_.heads[4 - l], config_.head_dim, config_.radius});
         }
+    }
+
+    void warp(const WarpParams& p) {
+        const double map = activations(p.source_count()), vectors = reals(p.field_count());
+        rotate(2 * map + vectors);
+        auto source = activation(p.source_count()), y = activation(p.source_count()),
+             dsource = activation(p.source_count());
+        auto field = real(p.field_count(), -3, 3), dfield = real(p.field_count());
+        const auto shape = shape_of(p.n, p.grid, text(p.channels));
+        time("warp", warp_table(), p, shape, {0, 2 * map + vectors},
+             [&](const auto& row, std::size_t i) { row.run(y[i], source[i], field[i], p, stream_); });
+        time("warp_backward", warp_backward_table(), p, shape, {0, 3 * map + 2 * vectors},
+             [&](const auto& row, std::size_t i) {
+                 row.run(dsource[i], dfield[i], y[i], source[i], field[i], p, stream_);
+             });
+    }
+
+    void local_attention(const LocalAttentionParams& p) {
+        const double map = activations(p.q_count()), vectors = reals(p.y_count());
+        rotate(2 * map + vectors);
+        auto q = activation(p.q_count()), k = activation(p.q_count()), dq = activation(p.q_count()),
+             dk = activation(p.q_count());
+        auto y = real(p.y_count()), dy = real(p.y_count());
+        // One multiply-add per channel and offset for the scores; their gradients take two more and a recomputation.
+        const double flops = 2.0 * static_cast<double>(p.q_count()) * p.window();
+        const auto shape = shape_of(p.n, p.grid, text(p.heads, "*", p.head_dim, " r", p.radius));
+        time("local_attention", local_attention_table(), p, shape, {flops, 2 * map + vectors},
+             [&](const auto& row, std::size_t i) { row.run(y[i], q[i], k[i], p, stream_); });
+        time("local_attention_backward", local_attention_backward_table(), p, shape, {3 * flops, 4 * map + vectors},
+             [&](const auto& row, std::size_t i) { row.run(dq[i], dk[i], dy[i], q[i], k[i], p, stream_); });
     }
 
     void losses() {
         const Grid g = grid(0);
         const std::int64_t n = config_.batch;
-        Tensor loss = Tensor::zeros({1}), mask = Tensor::zeros({n * g.pixels()});
-        mask.fill(1);
-        const Tensor dloss = mask.slice(0, {1});
+        const double weights = reals(n * g.pixels());
         for (const bool vectors : {true, false}) {
+            if (vectors && dtype_ != DType::float32) continue;  // a loss of the field
             const LossParams p{n, g.pixels(), vectors ? config_.dims : config_.channels[8]};
-            const Tensor a = uniform(p.count()), b = uniform(p.count());
-            Tensor da = a.clone(), db = b.clone();
+            const double map = activations(p.count());
+            rotate(2 * map + weights);
+            auto a = activation(p.count()), b = activation(p.count()), da = activation(p.count()),
+                 db = activation(p.count());
+            auto mask = real(p.mask_count(), 1, 1), loss = real(1), dloss = real(1, 1, 1);
             const auto shape = shape_of(n, g, text(p.channels));
-            const double map = 4.0 * static_cast<double>(p.count()), weights = 4.0 * static_cast<double>(mask.count());
             if (vectors) {
-                time("masked_l1", masked_l1_table(), p, shape, 0, 2 * map + weights,
-                     [&](const auto& row) { row.run(loss.view(), a.view(), b.view(), mask.const_view(), p, stream_); });
-                time("masked_l1_backward", masked_l1_backward_table(), p, shape, 0, 3 * map + weights,
-                     [&](const auto& row) {
-                         row.run(da.view(), dloss.view(), a.view(), b.view(), mask.const_view(), p, stream_);
-                     });
+                time("masked_l1", masked_l1_table(), p, shape, {0, 2 * map + weights},
+                     [&](const auto& row, std::size_t i) { row.run(loss[i], a[i], b[i], mask[i], p, stream_); });
+                time(
+                    "masked_l1_backward", masked_l1_backward_table(), p, shape, {0, 3 * map + weights},
+                    [&](const auto& row, std::size_t i) { row.run(da[i], dloss[i], a[i], b[i], mask[i], p, stream_); });
             } else {
-                time("masked_cosine", masked_cosine_table(), p, shape, 0, 2 * map + weights,
-                     [&](const auto& row) { row.run(loss.view(), a.view(), b.view(), mask.const_view(), p, stream_); });
-                time("masked_cosine_backward", masked_cosine_backward_table(), p, shape, 0, 4 * map + weights,
-                     [&](const auto& row) {
-                         row.run(da.view(), db.view(), dloss.view(), a.view(), b.view(), mask.const_view(), p, stream_);
+                time("masked_cosine", masked_cosine_table(), p, shape, {0, 2 * map + weights},
+                     [&](const auto& row, std::size_t i) { row.run(loss[i], a[i], b[i], mask[i], p, stream_); });
+                time("masked_cosine_backward", masked_cosine_backward_table(), p, shape, {0, 4 * map + weights},
+                     [&](const auto& row, std::size_t i) {
+                         row.run(da[i], db[i], dloss[i], a[i], b[i], mask[i], p, stream_);
                      });
             }
         }
         const ElementwiseParams e{n * g.pixels() * config_.dims, 2};
-        const Tensor a = uniform(e.count), b = uniform(e.count);
-        Tensor y = a.clone();
-        const double map = 4.0 * static_cast<double>(e.count);
-        time("add", add_table(), e, text(e.count), 0, 3 * map,
-             [&](const auto& row) { row.run(y.view(), a.view(), b.view(), e, stream_); });
-        time("scale", scale_table(), e, text(e.count), 0, 2 * map,
-             [&](const auto& row) { row.run(y.view(), a.view(), e, stream_); });
+        const double map = activations(e.count);
+        rotate(2 * map);
+        auto a = activation(e.count), b = activation(e.count), y = activation(e.count);
+        time("add", add_table(), e, text(e.count), {0, 3 * map},
+             [&](const auto& row, std::size_t i) { row.run(y[i], a[i], b[i], e, stream_); });
+        time("scale", scale_table(), e, text(e.count), {0, 2 * map},
+             [&](const auto& row, std::size_t i) { row.run(y[i], a[i], e, stream_); });
+        auto from = activation(e.count);
+        Operand to(timer_, sets_, e.count, cast_type(dtype_));
+        time("cast", cast_table(), e, text(e.count), {0, 6.0 * static_cast<double>(e.count)},
+             [&](const auto& row, std::size_t i) { row.run(to[i], from[i], e, stream_); });
     }
 
     void optimizers() {
         const std::int64_t count = Model(model_config(config_)).parameters().values().count();
-        const Tensor gradient = uniform(count);
-        Tensor weights = uniform(count), first = Tensor::zeros({count}), second = Tensor::zeros({count});
-        Tensor sum = Tensor::zeros({1}, DType::float64);
-        const double map = 4.0 * static_cast<double>(count);
+        const double map = activations(count);
+        rotate(map);
+        auto gradient = activation(count);
+        Operand sum(timer_, sets_, 1, DType::float64);
         const ReduceParams reduce{count};
-        time("sum_of_squares", sum_of_squares_table(), reduce, text(count), 0, map,
-             [&](const auto& row) { row.run(sum.view(), gradient.view(), reduce, stream_); });
+        time("sum_of_squares", sum_of_squares_table(), reduce, text(count), {0, map},
+             [&](const auto& row, std::size_t i) { row.run(sum[i], gradient[i], reduce, stream_); });
+        if (dtype_ != DType::float32) return;  // what follows is of the weights, which stay float32
+        auto weights = real(count), first = real(count, 0, 0), second = real(count, 0, 0);
+        Operand schedule(timer_, sets_, 2, DType::float64, 1, 1), factors(timer_, sets_, 4, DType::float64, 1, 1);
+        auto loss = real(1);
+        time("optimizer_factors", optimizer_factors_table(), OptimizerFactorsParams{}, "4", {0, 64},
+             [&](const auto& row, std::size_t i) {
+                 row.run(factors[i], schedule[i], loss[i], sum[i], OptimizerFactorsParams{}, stream_);
+             });
         AdamParams adam_params;
         adam_params.count = count;
-        time("adam", adam_table(), adam_params, text(count), 0, 7 * map, [&](const auto& row) {
-            row.run(weights.view(), first.view(), second.view(), gradient.view(), adam_params, stream_);
+        time("adam", adam_table(), adam_params, text(count), {0, 7 * map}, [&](const auto& row, std::size_t i) {
+            row.run(weights[i], first[i], second[i], gradient[i], factors[i], adam_params, stream_);
         });
         SgdParams sgd_params;
         sgd_params.count = count;
-        time("sgd", sgd_table(), sgd_params, text(count), 0, 5 * map,
-             [&](const auto& row) { row.run(weights.view(), first.view(), gradient.view(), sgd_params, stream_); });
+        time("sgd", sgd_table(), sgd_params, text(count), {0, 5 * map}, [&](const auto& row, std::size_t i) {
+            row.run(weights[i], first[i], gradient[i], factors[i], sgd_params, stream_);
+        });
     }
 
     const TrainConfig& config_;
+    RowTimer& timer_;
     Stream& stream_;
-    const BenchOpsOptions& options_;
-    double fma_ = 0, memory_ = 0;
-    std::vector<Timing> timings_;
+    DType dtype_;
+    double element_;  // bytes of an activation
+    std::size_t sets_ = 1;
 };
+
+std::string heading(const TrainConfig& config, const RowTimer& timer, const std::string& name) {
+    const Roofs& roofs = timer.roofs();
+    if (!timer.on_device())
+        return fmt::format(
+            "{}, {} threads: FMA loop {:.1f} GFLOP/s, memory loop {:.1f} GB/s (a map that fits the "
+            "caches may exceed it)\n",
+            name, config.threads, roofs.fp32, roofs.copy);
+    return fmt::format(
+        "{}: copy {:.1f} GB/s; FMA loop {:.1f} GFLOP/s; mma.sync loop TF32 {:.1f}, bfloat16 {:.1f} GFLOP/s (wgmma "
+        "may exceed it)\n",
+        name, roofs.copy, roofs.fp32, roofs.tf32, roofs.bf16);
+}
 
 }  // namespace
 
@@ -330,11 +322,11 @@ int run(const BenchOpsOptions& options) {
     facts.channels = std::max(config.in_channels, 1);
     facts.sides = config.patch;
     complete_config(config, facts);
-    if (!options.op.empty()) {
+    for (const auto& wanted : names_in(options.op)) {
         std::vector<std::string> names;
         for (const auto& op : kernel_catalogue()) names.push_back(op.op);
-        require(std::find(names.begin(), names.end(), options.op) != names.end(), ErrorKind::usage,
-                "[bench ops] --op: there is no op '", options.op, "'", nearest_hint(options.op, names));
+        require(std::find(names.begin(), names.end(), wanted) != names.end(), ErrorKind::usage,
+                "[bench ops] --op: there is no op '", wanted, "'", nearest_hint(wanted, names));
     }
 
     if (!options.row.empty()) {
@@ -346,42 +338,43 @@ int run(const BenchOpsOptions& options) {
                 "[bench ops] --row: there is no row '", options.row, "'", nearest_hint(options.row, names));
     }
 
+    const bool device = config.device == DeviceChoice::cuda || config.device == DeviceChoice::emulated;
+    if (device) {
+        require(config.precision != Precision::fp64, ErrorKind::configuration,
+                "[bench ops] precision: a device has no rows of fp64");
+        config.precision = Precision::fp32;  // rows are chosen here, by their own precision
+    }
     Machine machine(config);
     require(machine.dtype() == DType::float32, ErrorKind::configuration,
             "[bench ops] precision: fp64 is for verification only; take fp32");
-    // Its tensors lie on the host, and its roofs are those of the processor.
-    require(machine.device() == Device::cpu, ErrorKind::device,
-            "[bench ops] device: times the rows of the CPU only; `cover bench step --device ", name_of(config.device),
-            "` times a whole step");
-    OpsBench bench(config, machine.stream(), options);
-    if (!options.json)
-        std::printf(
-            "%s, %d threads: FMA loop %.1f GFLOP/s, memory loop %.1f GB/s (a map that fits the caches may exceed "
-            "it)\n",
-            processor_name().c_str(), config.threads, bench.fma(), bench.memory());
-    bench.all();
+    RowTimer timer(machine.stream(), options);
+    const std::string name = device ? machine.stream().facts->name : processor_name();
+    if (!options.json) std::printf("%s", heading(config, timer, name).c_str());
+    for (const auto round : {RowTimer::Round::own, RowTimer::Round::vendor, RowTimer::Round::naive}) {
+        if (!device && round != RowTimer::Round::own) break;
+        timer.take(round);
+        if (device) OpsBench(config, timer, DType::bfloat16).all();
+        OpsBench(config, timer, DType::float32).all();
+    }
+    const Roofs& roofs = timer.roofs();
     if (options.json) {
-        nlohmann::ordered_json out{{"processor", processor_name()},
+        nlohmann::ordered_json out{{device ? "device" : "processor", name},
                                    {"threads", config.threads},
                                    {"dims", config.dims},
                                    {"patch", {config.patch[0], config.patch[1], config.patch[2]}},
-                                   {"batch", config.batch},
-                                   {"fma_gflops", bench.fma()},
-                                   {"memory_gigabytes_per_second", bench.memory()},
-                                   {"rows", nlohmann::ordered_json::array()}};
-        for (const auto& t : bench.timings()) {
-            nlohmann::ordered_json row{
-                {"op", t.op}, {"shape", t.shape}, {"row", t.row}, {"seconds", t.seconds}, {"spread", t.spread}};
-            if (t.flops > 0) {
-                row["gflops"] = t.flops / t.seconds / 1e9;
-                row["percent_of_fma"] = t.percent_of_fma;
-            } else {
-                row["gigabytes_per_second"] = t.bytes / t.seconds / 1e9;
-                row["percent_of_memory"] = t.percent_of_memory;
-            }
-            out["rows"].push_back(row);
-        }
+                                   {"batch", config.batch}};
+        if (device)
+            out["roofs"] = {{"copy_gigabytes_per_second", roofs.copy},
+                            {"fp32_gflops", roofs.fp32},
+                            {"tf32_gflops", roofs.tf32},
+                            {"bf16_gflops", roofs.bf16}};
+        else
+            out.update({{"fma_gflops", roofs.fp32}, {"memory_gigabytes_per_second", roofs.copy}});
+        if (timer.left_out() > 0) out["left_out"] = timer.left_out();
+        out["rows"] = timer.json();
         std::printf("%s\n", out.dump(1).c_str());
+    } else if (timer.left_out() > 0) {
+        std::printf("left out at the limit of %g s: %d rows\n", options.limit, timer.left_out());
     }
     return 0;
 }

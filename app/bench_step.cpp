@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "app/batch_stage.h"
 #include "app/commands.h"
 #include "app/machine.h"
 #include "core/check.h"
@@ -66,7 +67,7 @@ int run(const BenchStepOptions& options) {
     TrainConfig config = resolve_config(options.config);
     const DataFacts facts = facts_for(config);
     Machine machine(config);
-    require(machine.dtype() == DType::float32, ErrorKind::configuration,
+    require(machine.dtype() != DType::float64, ErrorKind::configuration,
             "[bench step] precision: fp64 is for verification only; take fp32");
     config.steps = options.steps + 2;
     complete_config(config, facts);
@@ -76,6 +77,14 @@ int run(const BenchStepOptions& options) {
     std::vector<SampleKey> keys;
     for (std::int64_t b = 0; b < config.batch; ++b) keys.push_back({0, static_cast<std::uint32_t>(b)});
     Trainer trainer(config, machine.stream());
+    // On a device every step brings its images there, beside the step before, as a run does.
+    BatchStage stage(
+        [&images] {
+            Batch batch;
+            batch.images = images;
+            return batch;
+        },
+        machine.device(), images.shape());
     KernelProfile profile;
     std::vector<double> seconds;
     double profiled_seconds = 0;
@@ -84,7 +93,7 @@ int run(const BenchStepOptions& options) {
         for (auto& key : keys) key.epoch = static_cast<std::uint32_t>(step);
         machine.stream().profile = options.profile && step >= warm_up ? &profile : nullptr;
         const auto start = std::chrono::steady_clock::now();
-        trainer.step(images, keys);
+        trainer.step(stage.next().images, keys);
         const double taken = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
         if (step < warm_up) continue;
         seconds.push_back(taken);
@@ -93,7 +102,9 @@ int run(const BenchStepOptions& options) {
     std::sort(seconds.begin(), seconds.end());
     const std::size_t middle = seconds.size() / 2;
     const double median = seconds.size() % 2 ? seconds[middle] : (seconds[middle - 1] + seconds[middle]) / 2;
-    const auto peak = peak_process_bytes();
+    const bool device = machine.device() != Device::cpu;
+    const auto memory = memory_statistics(machine.device());
+    const auto peak = device ? memory.peak : peak_process_bytes();
     const auto costs =
         options.profile ? costs_of(profile, profiled_seconds / options.steps, options.steps) : std::vector<Cost>();
 
@@ -111,7 +122,12 @@ int run(const BenchStepOptions& options) {
                                    {"seconds_min", seconds.front()},
                                    {"seconds_max", seconds.back()},
                                    {"peak_bytes", peak},
+                                   {"peak_process_bytes", peak_process_bytes()},
                                    {"estimated_bytes", estimate_memory(config, facts.sides)}};
+        if (device) {
+            out["device_name"] = machine.stream().facts->name;
+            out["held_bytes"] = memory.held;
+        }
         for (const auto& cost : costs)
             out["profile"].push_back(
                 {{"op", cost.name}, {"calls", cost.calls}, {"seconds", cost.seconds}, {"bytes", cost.bytes}});
@@ -120,10 +136,10 @@ int run(const BenchStepOptions& options) {
     }
     std::printf("%dD, patch %s, batch %lld, %d threads, %s, %s\n", config.dims, shape_text(config).c_str(),
                 static_cast<long long>(config.batch), config.threads, name_of(config.precision),
-                processor_name().c_str());
-    std::printf("median %.4f s per step (least %.4f, most %.4f, %d steps), %.1f images/s, peak memory %.1f MiB\n",
+                device ? machine.stream().facts->name.c_str() : processor_name().c_str());
+    std::printf("median %.4f s per step (least %.4f, most %.4f, %d steps), %.1f images/s, peak memory %.1f MiB%s\n",
                 median, seconds.front(), seconds.back(), options.steps, static_cast<double>(config.batch) / median,
-                static_cast<double>(peak) / (1 << 20));
+                static_cast<double>(peak) / (1 << 20), device ? " of the device" : "");
     for (const auto& cost : costs)
         std::printf("  %-44s %8.2f ms %5.1f %%  %6.1f calls  %8.1f MB  %6.1f GB/s\n", cost.name.c_str(),
                     1e3 * cost.seconds, 100 * cost.seconds / (profiled_seconds / options.steps), cost.calls,

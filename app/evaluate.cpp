@@ -50,11 +50,11 @@ Evaluation evaluate(const std::string& weights, const std::vector<std::string>& 
     complete_config(config, {config.dims, config.in_channels, {grid.d, grid.h, grid.w}, patches.sample_count()});
 
     Machine machine(config);
-    require(machine.dtype() == DType::float32, ErrorKind::configuration,
+    require(machine.dtype() != DType::float64, ErrorKind::configuration,
             "[evaluate] precision: fp64 is for `cover verify` only; take fp32");
     const ModelConfig network = model_config(config);
     check_size(file, network, path);
-    Model model(network, DType::float32, machine.device());
+    Model model(network, machine.dtype(), machine.device());
     model.load(file.tensors, path);
     Evaluator evaluator(model, config, machine.stream());
     const std::int64_t each = grid.pixels() * patches.channels();

@@ -14,6 +14,7 @@
 #include "data/patches.h"
 #include "kernels/catalogue.h"
 #include "kernels/devices.h"
+#include "kernels/vendor/plugin.h"
 #include "nn/safetensors.h"
 
 namespace cover::app {
@@ -66,6 +67,8 @@ ordered_json about_program() {
             {"memory_available", fmt::format("{:.1f} GiB", static_cast<double>(available_bytes()) / (1 << 30))},
             {"devices", devices()},
             {"libraries", COVER_LIBRARIES},
+            {"vendor_cudnn", vendor::find(vendor::Library::cudnn).where},
+            {"vendor_cublas", vendor::find(vendor::Library::cublas).where},
             {"kernels", rows}};
 }
 

@@ -15,14 +15,16 @@ namespace cover::app {
 namespace {
 
 int settled_threads(TrainConfig& config) {
-    // The CUDA rows have not passed their checks on a GPU yet (docs/gpu-status.md): only an explicit --device takes
-    // them.
-    if (config.device == DeviceChoice::automatic) config.device = DeviceChoice::cpu;
+    // Float64 is for verification, by rows that the CPU alone has.
+    if (config.device == DeviceChoice::automatic)
+        config.device = config.precision != Precision::fp64 && why_unavailable(Device::cuda).empty()
+                            ? DeviceChoice::cuda
+                            : DeviceChoice::cpu;
     const bool cpu = config.device == DeviceChoice::cpu;
-    const Precision other = cpu ? Precision::fp64 : Precision::tf32;
-    require(config.precision == Precision::fp32 || config.precision == other, ErrorKind::device,
-            "[device] --precision ", name_of(config.precision), ": this build has no such kernels for ",
-            name_of(config.device), "; take fp32");
+    const bool has_rows = config.precision == Precision::fp32 || (config.precision == Precision::fp64) == cpu;
+    require(has_rows, ErrorKind::device, "[device] --precision ", name_of(config.precision),
+            ": there are no such kernels for ", name_of(config.device), " yet; take fp32",
+            cpu ? ", or a device that has them: --device cuda" : "");
     if (config.threads == 0) config.threads = hardware_threads();
     return config.threads;
 }
@@ -53,9 +55,7 @@ std::size_t group_limit() {
 }  // namespace
 
 Machine::Machine(TrainConfig& config)
-    : pool_(settled_threads(config)),
-      selection_(kernel_selection(config)),
-      dtype_(config.precision == Precision::fp64 ? DType::float64 : DType::float32) {
+    : pool_(settled_threads(config)), selection_(kernel_selection(config)), dtype_(activation_type(config.precision)) {
     const Device device = config.device == DeviceChoice::cuda       ? Device::cuda
                           : config.device == DeviceChoice::emulated ? Device::emulated
                                                                     : Device::cpu;

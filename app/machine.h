@@ -21,7 +21,7 @@ public:
 
     Stream& stream() { return stream_; }
     Device device() const { return stream_.device; }
-    DType dtype() const { return dtype_; }
+    DType dtype() const { return dtype_; }  // of features
 
 private:
     ThreadPool pool_;

@@ -327,15 +327,23 @@ void add_bench(Parsers& parsers, CLI::App& bench, BenchStepOptions& step, BenchO
     };
 
     auto& p = add(parsers, bench, "ops", "time every kernel row at the shapes of a training step",
-                  "  cover bench ops --dims 2 --patch 128 --batch 4\n  cover bench ops --op conv --threads 1 --json\n");
-    p.app->add_option("--op", ops.op, "one op and its backward only, as in conv")->type_name("OP");
+                  "  cover bench ops --dims 2 --patch 128 --batch 4\n  cover bench ops --op conv --threads 1 --json\n"
+                  "  cover bench ops --device cuda --patch 384 --batch 24 --seconds 0.02 --limit 60\n"
+                  "On a GPU rows of all precisions are timed, unless --precision names one.\n");
+    p.app->add_option("--op", ops.op, "some ops and their backwards only, as in conv or warp,add")->type_name("OP");
     p.app->add_option("--row", ops.row, "one row only, as in cpu_avx2: the reference takes long at large shapes")
         ->type_name("ROW");
     p.app->add_option("--seconds", ops.seconds, "time to spend on each row (0.2)")->type_name("X");
+    p.app->add_option("--limit", ops.limit, "leave out the rows that are not reached after this many seconds (none)")
+        ->type_name("X");
     p.app->add_flag("--json", ops.json, "print one JSON object");
     p.add_keys({"dims", "patch", "batch", "channels", "head_dim", "heads", "radius", "device", "precision", "threads"});
     p.result = [&p, &ops] {
         ops.config.options = p.take();
+        for (const auto& [key, values] : ops.config.options)
+            if (key == "precision" && !values.empty()) ops.precision = values.back();
+        if (!(ops.limit >= 0 && ops.limit <= 86400))
+            usage(text("[bench ops] --limit: is ", ops.limit, "; a value from 0 (none) to 86400 is needed"));
         if (!(ops.seconds > 0 && ops.seconds <= 60))
             usage(text("[bench ops] --seconds: is ", ops.seconds, "; a value above 0 and up to 60 is needed"));
         return Command(ops);

@@ -94,9 +94,11 @@ struct BenchStepOptions {
 
 struct BenchOpsOptions {
     ConfigSources config;
-    std::string op;        // empty: every op
-    std::string row;       // empty: every row that can run
-    double seconds = 0.2;  // per row
+    std::string op;         // names with commas; empty: every op
+    std::string row;        // empty: every row that can run
+    double seconds = 0.2;   // per row
+    double limit = 0;       // on all rows together, in seconds; 0: none
+    std::string precision;  // on a device: rows of this one alone; empty: of all
     bool json = false;
 };
 

@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "app/batch_stage.h"
 #include "app/checkpoints.h"
 #include "app/config.h"
 #include "app/holdout.h"
@@ -71,7 +72,7 @@ public:
 
     TrainingOutcome go() {
         Machine machine(config_);
-        require(machine.dtype() == DType::float32, ErrorKind::configuration,
+        require(machine.dtype() != DType::float64, ErrorKind::configuration,
                 "[config] precision: fp64 is for `cover verify` only; take fp32");
         check_memory("pretrain", config_, facts_of_data().sides, LoaderOptions().ring + 1);
         try_selected_rows(config_, patches_.grid(), machine.stream());
@@ -95,6 +96,9 @@ public:
                                  .start_step = position_.next_batch,
                                  .threads = config_.loader_threads,
                                  .indices = split_.training});
+        const Grid grid = patches_.grid();
+        BatchStage stage([&loader] { return loader.next(); }, stream_->device,
+                         {config_.batch, grid.d, grid.h, grid.w, patches_.channels()});
         NumericalGuard guard(config_, folder_, trainer, machine.stream(), log, progress,
                              [this](std::int64_t sample) { return text(sample, " (", patches_.subject(sample), ")"); });
         if (const auto at = position_.extra.find(nonfinite_key); at != position_.extra.end())
@@ -105,7 +109,7 @@ public:
         try {
             // A run that may go back needs something to go back to.
             if (config_.on_nonfinite == NonFinitePolicy::rollback && last_saved_ < 0) save(log, progress);
-            while (trainer.steps_done() < config_.steps && !StopSignal::received()) step(loader, log, progress);
+            while (trainer.steps_done() < config_.steps && !StopSignal::received()) step(stage, log, progress);
         } catch (const Error& error) {
             progress.finish();
             // Weights that are not finite must not push good ones out.
@@ -327,12 +331,13 @@ private:
             100 * reach_.beyond, pyramid_reach(config_), reach_.beyond > 0 ? consequence : ""));
     }
 
-    void step(Loader& loader, Log& log, Progress& progress) {
-        const Batch batch = loader.next();
+    void step(BatchStage& stage, Log& log, Progress& progress) {
+        const StagedBatch staged = stage.next();
+        const Batch& batch = staged.batch;
         std::vector<SampleKey> keys;
         for (const auto& sample : batch.samples)
             keys.push_back({sample.epoch, static_cast<std::uint32_t>(sample.index)});
-        const StepRecord record = trainer_->step(batch.images, keys);
+        const StepRecord record = trainer_->step(staged.images, keys);
         if (!record.result.finite()) {
             get_over(batch, keys, record, log, progress);
             return save_where_due(log, progress);

@@ -32,10 +32,11 @@ int run(const VerifyBatchOptions& options) {
         Model model(model_config(config), machine.dtype(), machine.device());
         std::vector<NamedTensor> weights;
         for (const auto& weight : batch.weights)
-            weights.push_back({weight.name, weight.tensor.converted(machine.dtype())});
+            weights.push_back({weight.name, weight.tensor.converted(real_type(machine.dtype()))});
         model.load(weights, options.file);
         Views views = make_views(batch.images, batch.keys, config, machine.stream());
-        for (Tensor* tensor : {&views.images, &views.field, &views.mask}) *tensor = tensor->converted(machine.dtype());
+        for (Tensor* tensor : {&views.images, &views.field, &views.mask})
+            *tensor = tensor->converted(real_type(machine.dtype()));
         found = find_non_finite(model, views, config.loss, machine.stream());
         if (!found) result = forward_backward(model, views, config.loss, machine.stream());
     }

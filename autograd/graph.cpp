@@ -56,7 +56,8 @@ void Graph::accumulate(const Var& var, Tensor gradient) {
     if (!var.wants_gradient()) return;
     Node& node = node_of(var);
     require(gradient.shape() == node.shape && gradient.dtype() == node.dtype, ErrorKind::internal, "[graph] '", node.op,
-            "' has shape ", node.shape.to_string(), " but was given a gradient of ", gradient.shape().to_string());
+            "' is ", node.shape.to_string(), " of ", name_of(node.dtype), " but was given a gradient of ",
+            gradient.shape().to_string(), " of ", name_of(gradient.dtype()));
     if (!node.gradient.defined()) {
         node.gradient = std::move(gradient);
         return;

@@ -33,6 +33,8 @@ Var masked_cosine(Graph& graph, const Var& a, const Var& b, const Tensor& mask);
 
 Var add(Graph& graph, const Var& a, const Var& b);
 Var scale(Graph& graph, const Var& x, double factor);
+// x between float32 and bfloat16; x itself where it has that type already.
+Var cast(Graph& graph, const Var& x, DType dtype);
 // (N,D,H,W,Ca), (N,D,H,W,Cb) -> (N,D,H,W,Ca+Cb)
 Var concat(Graph& graph, const Var& a, const Var& b);
 // (2B,D,H,W,C) -> the first and the second B samples. The values share memory with x.

@@ -8,6 +8,7 @@ Shapes: (B, C, spatial...) with spatial (H, W) or (D, H, W); a displacement fiel
 in that order, in pixels of the grid that it lives on.
 """
 
+import itertools
 import math
 
 import torch
@@ -121,13 +122,15 @@ class MoV(nn.Module):
         inside = F.pad(q.new_ones((1, 1) + sides), (r, r) * self.dims)
         outside = -1000 * (1 - inside)
         logits = []
-        for offset in self.grid.view(-1, self.dims).int().tolist():
+        for offset in itertools.product(range(-r, r + 1), repeat=self.dims):  # the order of self.grid
             window = (slice(None), slice(None)) + tuple(slice(r + o, r + o + s) for o, s in zip(offset, sides))
             # Channel c belongs to head c mod heads: (B, head_dim, heads, spatial), summed over head_dim.
             score = (q * padded[window]).unflatten(1, (head_dim, heads)).sum(1)
             logits.append(score + outside[window])
         weight = torch.softmax(torch.stack(logits, -1), -1)  # (B, heads, spatial, offsets)
-        vectors = weight.mean(1) @ self.grid.view(-1, self.dims)  # (B, spatial, dims)
+        # Under autocast a product of matrices would round the weights to bfloat16, and a displacement must stay float32.
+        with torch.autocast(q.device.type, enabled=False):
+            vectors = weight.mean(1).to(self.grid.dtype) @ self.grid.view(-1, self.dims)  # (B, spatial, dims)
         return vectors.movedim(-1, 1)
 
 

@@ -16,6 +16,7 @@ struct DeviceFacts {
     bool avx512 = false;         // AVX-512 F, BW, DQ and VL, likewise
     int compute_capability = 0;  // 90 for sm_90; 0 without a CUDA device
     std::int64_t shared_memory_per_block = 0;
+    std::string name{};  // of a device, as its driver calls it
 };
 
 // Read from CPUID once. COVER_ISA=reference|avx2|avx512 in the environment lowers them (it cannot raise them).

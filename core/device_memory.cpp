@@ -4,9 +4,7 @@
 #include <array>
 #include <cstdlib>
 #include <cstring>
-#include <map>
 #include <mutex>
-#include <vector>
 
 #include "core/check.h"
 
@@ -18,6 +16,7 @@ struct DeviceBlocks {
     DeviceMemory memory;
     std::map<std::size_t, std::vector<void*>> kept;  // by size
     MemoryStatistics statistics;
+    ReservedBlocks* reserving = nullptr;
 
     void release_kept() {
         for (const auto& [size, blocks] : kept)
@@ -35,15 +34,24 @@ DeviceBlocks& blocks_of(Device device) {
     return (*devices)[static_cast<std::size_t>(device)];
 }
 
-bool keeps_blocks() {
+// Null where there is none of this size.
+void* take_from(std::map<std::size_t, std::vector<void*>>& blocks, std::size_t bytes) {
+    const auto it = blocks.find(bytes);
+    if (it == blocks.end() || it->second.empty()) return nullptr;
+    void* block = it->second.back();
+    it->second.pop_back();
+    return block;
+}
+
+}  // namespace
+
+bool device_blocks_are_kept() {
     static const bool keeps = [] {
         const char* wish = std::getenv("COVER_ARENA");
         return !(wish && std::strcmp(wish, "off") == 0);
     }();
     return keeps;
 }
-
-}  // namespace
 
 void set_device_memory(Device device, const DeviceMemory& memory) { blocks_of(device).memory = memory; }
 
@@ -58,11 +66,9 @@ void* take_device_block(Device device, std::size_t bytes) {
     const DeviceMemory& memory = device_memory(device);
     DeviceBlocks& blocks = blocks_of(device);
     const std::lock_guard lock(blocks.mutex);
-    void* block = nullptr;
-    if (const auto it = blocks.kept.find(bytes); it != blocks.kept.end() && !it->second.empty()) {
-        block = it->second.back();
-        it->second.pop_back();
-    } else {
+    void* block = blocks.reserving ? take_from(blocks.reserving->blocks_, bytes) : nullptr;
+    if (!block) block = take_from(blocks.kept, bytes);
+    if (!block) {
         block = memory.allocate(bytes);
         if (!block) {
             blocks.release_kept();
@@ -81,8 +87,8 @@ void give_back_device_block(Device device, void* block, std::size_t bytes) {
     DeviceBlocks& blocks = blocks_of(device);
     const std::lock_guard lock(blocks.mutex);
     blocks.statistics.in_use -= bytes;
-    if (keeps_blocks()) {
-        blocks.kept[bytes].push_back(block);
+    if (device_blocks_are_kept()) {
+        (blocks.reserving ? blocks.reserving->blocks_ : blocks.kept)[bytes].push_back(block);
     } else {
         blocks.memory.release(block);
         blocks.statistics.held -= bytes;
@@ -99,6 +105,30 @@ void reset_device_memory_peak(Device device) {
     DeviceBlocks& blocks = blocks_of(device);
     const std::lock_guard lock(blocks.mutex);
     blocks.statistics.peak = blocks.statistics.in_use;
+}
+
+ReservedBlocks::ReservedBlocks(Device device) : device_(device) {
+    DeviceBlocks& blocks = blocks_of(device);
+    const std::lock_guard lock(blocks.mutex);
+    require(device_blocks_are_kept() && !blocks.reserving, ErrorKind::internal,
+            "[device] blocks are being reserved already, or COVER_ARENA=off keeps none");
+    blocks.reserving = this;
+}
+
+void ReservedBlocks::close() {
+    DeviceBlocks& blocks = blocks_of(device_);
+    const std::lock_guard lock(blocks.mutex);
+    if (blocks.reserving == this) blocks.reserving = nullptr;
+}
+
+ReservedBlocks::~ReservedBlocks() {
+    close();
+    DeviceBlocks& blocks = blocks_of(device_);
+    const std::lock_guard lock(blocks.mutex);
+    for (auto& [size, list] : blocks_) {
+        std::vector<void*>& kept = blocks.kept[size];
+        kept.insert(kept.end(), list.begin(), list.end());
+    }
 }
 
 void release_unused_device_memory(Device device) {

@@ -45,6 +45,10 @@ constexpr const char* name_of(DType dtype) {
     return "?";
 }
 
+// What is not an activation keeps this type where activations are `activations`: parameters and their gradients,
+// statistics, displacement fields, masks, losses, and every sum. See docs/architecture.md.
+constexpr DType real_type(DType activations) { return activations == DType::bfloat16 ? DType::float32 : activations; }
+
 template <class T>
 struct DTypeOf;
 template <>

@@ -2,14 +2,11 @@
 // its key and index, never of a thread or of what was drawn before elsewhere.
 #pragma once
 
-#include <array>
 #include <cstdint>
 
+#include "core/philox.h"
+
 namespace cover {
-
-using PhiloxBlock = std::array<std::uint32_t, 4>;
-
-PhiloxBlock philox4x32(PhiloxBlock counter, std::array<std::uint32_t, 2> key);
 
 // What a stream of numbers is for. The values are part of the file format of a run: never renumber.
 enum class Purpose : std::uint16_t {
@@ -51,8 +48,10 @@ public:
     // Standard normal by Box-Muller, one value from four draws.
     double normal();
 
-    // Random access, independent of the position above: four words of block `index`.
-    PhiloxBlock block(std::uint32_t index) const;
+    // Random access, independent of the position above.
+    PhiloxStream blocks() const;
+    // Four words of block `index`.
+    PhiloxBlock block(std::uint32_t index) const { return blocks().block(index); }
     // [0, 1) as a float in steps of 2^-24, element `index` of the stream.
     float uniform_at(std::uint64_t index) const;
 
@@ -61,8 +60,5 @@ private:
     PhiloxBlock words_{};
     std::uint64_t position_ = 0;
 };
-
-// Box-Muller on one block: four standard normals.
-std::array<double, 4> normals(const PhiloxBlock& block);
 
 }  // namespace cover

@@ -74,6 +74,8 @@ void Tensor::copy_from(const Tensor& source) {
     const Device other = device() != Device::cpu ? device() : source.device();
     if (other == Device::cpu)
         std::memcpy(view().data, source.view().data, bytes());
+    else if (device() == source.device())
+        device_memory(other).copy_within(view().data, source.view().data, bytes());
     else
         device_memory(other).copy(view().data, source.view().data, bytes());
 }
@@ -119,9 +121,9 @@ void Tensor::clear() {
 
 void Tensor::fill(double value) {
     if (device() != Device::cpu) {
-        Tensor host = empty(shape_, dtype_);
-        host.fill(value);
-        copy_from(host);
+        Tensor element = empty({1}, dtype_);
+        element.fill(value);
+        device_memory(device()).fill(view().data, element.view().data, size_of(dtype_), count());
         return;
     }
     with_type(dtype_, [&](auto type) {

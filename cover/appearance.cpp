@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <vector>
 
 #include "cover/views.h"
 
@@ -23,111 +22,118 @@ std::vector<double> gaussian_weights(double sigma) {
     return weights;
 }
 
-std::int64_t mirrored(std::int64_t i, std::int64_t side) {
-    const std::int64_t period = 2 * side;
-    i = ((i % period) + period) % period;
-    return i < side ? i : period - 1 - i;
+Grid grid_of(const Tensor& x, int spatial_dims) { return {spatial_dims, x.side(1), x.side(2), x.side(3)}; }
+
+std::int64_t elements_of_sample(const Tensor& x) { return x.count() / x.side(0); }
+
+RandomStream stream_of(const TrainConfig& config, Purpose purpose, const SampleKey& key) {
+    return RandomStream({config.seed, key.epoch, key.sample, purpose, 0});
+}
+
+// The blocks of one sample that are painted over, at most config.inpaint_max_blocks; the rest stay empty.
+void draw_blocks(BlockDraw* out, const Grid& grid, const TrainConfig& config, const SampleKey& key) {
+    const Sides sides{grid.d, grid.h, grid.w};
+    RandomStream random = stream_of(config, Purpose::inpaint, key);
+    const PhiloxStream fill = stream_of(config, Purpose::inpaint_fill, key).blocks();
+    std::int64_t filled = 0;
+    for (int block = 0; block < config.inpaint_max_blocks; ++block) {
+        if (!(random.uniform() < config.inpaint_probability)) break;
+        BlockDraw& draw = out[block];
+        draw = {.side = {1, 1, 1}, .first = filled, .stream = fill};
+        for (int axis = 3 - grid.spatial_dims; axis < 3; ++axis) {
+            const std::int64_t s = sides[static_cast<std::size_t>(axis)], low = std::max<std::int64_t>(1, 3 * s / 30);
+            const std::int64_t high = std::max(low + 1, 4 * s / 30);
+            draw.side[axis] = low + random.below(high - low);
+            draw.corner[axis] = 3 + random.below(s - draw.side[axis] - 3 - 3);
+        }
+        filled += draw.side[0] * draw.side[1] * draw.side[2];
+    }
+}
+
+// False for a patch in which the largest block that may be drawn leaves no corner in [3, s - side - 3).
+bool has_room_for_blocks(const Grid& grid) {
+    const Sides sides{grid.d, grid.h, grid.w};
+    for (int axis = 3 - grid.spatial_dims; axis < 3; ++axis) {
+        const std::int64_t s = sides[static_cast<std::size_t>(axis)];
+        const std::int64_t largest = std::max({std::int64_t{1}, 3 * s / 30, 4 * s / 30 - 1});
+        if (s - largest - 3 <= 3) return false;
+    }
+    return true;
 }
 
 }  // namespace
 
-void gaussian_blur(float* data, int spatial_dims, const Sides& sides, std::int64_t channels, double sigma,
-                   Border border) {
-    const std::vector<double> weights = gaussian_weights(sigma);
-    const auto radius = static_cast<std::int64_t>(weights.size() / 2);
-    if (radius == 0) return;
-    const std::int64_t strides[3] = {sides[1] * sides[2] * channels, sides[2] * channels, channels};
-    for (int axis = 3 - spatial_dims; axis < 3; ++axis) {
-        const std::int64_t side = sides[static_cast<std::size_t>(axis)], stride = strides[axis];
-        const std::int64_t lines = sides[0] * sides[1] * sides[2] * channels / side;
-        std::vector<double> line(static_cast<std::size_t>(side));
-        for (std::int64_t l = 0; l < lines; ++l) {
-            // Line l starts at the element whose coordinate on `axis` is zero.
-            float* start = data + l / stride * stride * side + l % stride;
-            for (std::int64_t i = 0; i < side; ++i) line[static_cast<std::size_t>(i)] = start[i * stride];
-            for (std::int64_t i = 0; i < side; ++i) {
-                double sum = 0;
-                for (std::int64_t k = -radius; k <= radius; ++k) {
-                    const std::int64_t j = border == Border::reflect ? mirrored(i + k, side) : i + k;
-                    if (j < 0 || j >= side) continue;
-                    sum += weights[static_cast<std::size_t>(k + radius)] * line[static_cast<std::size_t>(j)];
-                }
-                start[i * stride] = static_cast<float>(sum);
-            }
-        }
+void blur(Tensor& x, const std::vector<double>& sigmas, int spatial_dims, Border border, Stream& stream) {
+    std::vector<std::vector<double>> of_samples;
+    GaussianBlurParams params{
+        .n = x.side(0), .grid = grid_of(x, spatial_dims), .channels = x.side(4), .border = border};
+    for (const double sigma : sigmas) {
+        of_samples.push_back(gaussian_weights(sigma));
+        params.radius = std::max(params.radius, static_cast<std::int64_t>(of_samples.back().size() / 2));
     }
+    if (params.radius == 0) return;
+    Tensor weights = Tensor::zeros({params.n, params.taps()}, DType::float64);
+    for (std::size_t i = 0; i < of_samples.size(); ++i) {
+        const std::int64_t zeros = params.radius - static_cast<std::int64_t>(of_samples[i].size() / 2);
+        double* row = weights.data<double>() + static_cast<std::int64_t>(i) * params.taps();
+        std::copy(of_samples[i].begin(), of_samples[i].end(), row + zeros);
+    }
+    const Tensor there = weights.to(stream.device);
+    gaussian_blur(x.view(), there.view(), params, stream);
 }
 
-void add_elastic(float* field, int spatial_dims, const Sides& sides, const TrainConfig& config, const RandomKey& key) {
-    const std::int64_t pixels = sides[0] * sides[1] * sides[2];
+ElasticDraw draw_elastic(const TrainConfig& config, const RandomKey& key) {
     RandomStream random(key);
-    const double sigma = random.uniform(config.elastic_sigma_min, config.elastic_sigma_max);
-    const double alpha = random.uniform(0, config.elastic_alpha_max);
-    std::vector<float> noise(static_cast<std::size_t>(pixels * spatial_dims));
-    // The first block served sigma and alpha.
-    for (std::size_t i = 0; i < noise.size(); ++i) noise[i] = 2 * random.uniform_at(i + 4) - 1;
-    gaussian_blur(noise.data(), spatial_dims, sides, spatial_dims, sigma, Border::zero);
-    for (std::size_t i = 0; i < noise.size(); ++i) field[i] += static_cast<float>(alpha) * noise[i];
+    ElasticDraw draw{.stream = random.blocks()};
+    draw.sigma = random.uniform(config.elastic_sigma_min, config.elastic_sigma_max);
+    draw.alpha = static_cast<float>(random.uniform(0, config.elastic_alpha_max));
+    return draw;
 }
 
-void change_appearance(float* patch, int spatial_dims, const Sides& sides, std::int64_t channels,
-                       const TrainConfig& config, const SampleKey& key, const SampleKey& strength_key) {
-    const std::int64_t count = sides[0] * sides[1] * sides[2] * channels;
-    const auto stream = [&](Purpose purpose, const SampleKey& k) {
-        return RandomStream({config.seed, k.epoch, k.sample, purpose, 0});
-    };
-
-    const auto noise_sd =
-        static_cast<float>(stream(Purpose::noise_strength, strength_key).uniform(0, config.noise_sd_max));
-    const RandomStream noise = stream(Purpose::noise, key);
-    for (std::int64_t i = 0; i < count; i += 4) {
-        const auto values = normals(noise.block(static_cast<std::uint32_t>(i / 4)));
-        for (std::int64_t j = i; j < std::min(i + 4, count); ++j)
-            patch[j] += noise_sd * static_cast<float>(values[static_cast<std::size_t>(j - i)]);
+void make_elastic(Tensor& waves, const std::vector<ElasticDraw>& draws, Stream& stream) {
+    std::vector<NoiseDraw> noise;
+    std::vector<double> sigmas;
+    for (const ElasticDraw& draw : draws) {
+        noise.push_back({draw.stream, 1});
+        sigmas.push_back(draw.sigma);
     }
+    const Tensor records = records_on<NoiseDraw>(stream.device, noise);
+    constexpr std::int64_t first = 4;  // the first block served sigma and alpha
+    uniform_noise(waves.view(), records.view(),
+                  {.n = waves.side(0), .elements = elements_of_sample(waves), .first = first}, stream);
+    blur(waves, sigmas, static_cast<int>(waves.side(4)), Border::zero, stream);
+}
 
-    gaussian_blur(patch, spatial_dims, sides, channels,
-                  stream(Purpose::blur, strength_key).uniform(0, config.blur_sigma_max), Border::reflect);
-
-    const auto contrast =
-        static_cast<float>(stream(Purpose::contrast, strength_key).uniform(config.contrast_min, config.contrast_max));
-    double sum = 0;
-    for (std::int64_t i = 0; i < count; ++i) sum += patch[i];
-    const auto mean = static_cast<float>(sum / static_cast<double>(count));
-    const auto brightness =
-        static_cast<float>(config.brightness_sd * stream(Purpose::brightness, strength_key).normal());
-    for (std::int64_t i = 0; i < count; ++i) patch[i] = (patch[i] - mean) * contrast + mean + brightness;
-
-    const int first = 3 - spatial_dims;
-    bool room = true;
-    for (int axis = first; axis < 3; ++axis) {
-        // The largest block that may be drawn must leave a corner in [3, s - side - 3).
-        const std::int64_t s = sides[static_cast<std::size_t>(axis)];
-        const std::int64_t largest = std::max({std::int64_t{1}, 3 * s / 30, 4 * s / 30 - 1});
-        room = room && s - largest - 3 > 3;
+void change_appearance(Tensor& patches, const TrainConfig& config, const std::vector<SampleKey>& keys,
+                       const std::vector<SampleKey>& strength_keys, Stream& stream) {
+    const Grid grid = grid_of(patches, config.dims);
+    const std::int64_t n = patches.side(0), elements = elements_of_sample(patches);
+    std::vector<NoiseDraw> noise;
+    std::vector<double> sigmas;
+    std::vector<ContrastDraw> contrasts;
+    for (std::size_t i = 0; i < keys.size(); ++i) {
+        const auto strength = [&](Purpose purpose) { return stream_of(config, purpose, strength_keys[i]); };
+        noise.push_back({stream_of(config, Purpose::noise, keys[i]).blocks(),
+                         static_cast<float>(strength(Purpose::noise_strength).uniform(0, config.noise_sd_max))});
+        sigmas.push_back(strength(Purpose::blur).uniform(0, config.blur_sigma_max));
+        contrasts.push_back(
+            {static_cast<float>(strength(Purpose::contrast).uniform(config.contrast_min, config.contrast_max)),
+             static_cast<float>(config.brightness_sd * strength(Purpose::brightness).normal())});
     }
-    if (!room) return;
-    RandomStream blocks = stream(Purpose::inpaint, key);
-    const RandomStream fill = stream(Purpose::inpaint_fill, key);
-    std::uint64_t filled = 0;
-    for (int block = 0; block < config.inpaint_max_blocks; ++block) {
-        if (!(blocks.uniform() < config.inpaint_probability)) break;
-        Sides side{1, 1, 1}, corner{};
-        for (int axis = first; axis < 3; ++axis) {
-            const auto a = static_cast<std::size_t>(axis);
-            const std::int64_t s = sides[a], low = std::max<std::int64_t>(1, 3 * s / 30);
-            const std::int64_t high = std::max(low + 1, 4 * s / 30);
-            side[a] = low + blocks.below(high - low);
-            corner[a] = 3 + blocks.below(s - side[a] - 3 - 3);
-        }
-        for (std::int64_t d = corner[0]; d < corner[0] + side[0]; ++d)
-            for (std::int64_t h = corner[1]; h < corner[1] + side[1]; ++h)
-                for (std::int64_t w = corner[2]; w < corner[2] + side[2]; ++w) {
-                    const float value = fill.uniform_at(filled++);
-                    float* pixel = patch + ((d * sides[1] + h) * sides[2] + w) * channels;
-                    for (std::int64_t c = 0; c < channels; ++c) pixel[c] = value;
-                }
-    }
+    const Tensor noise_there = records_on<NoiseDraw>(stream.device, noise);
+    add_noise(patches.view(), noise_there.view(), {.n = n, .elements = elements}, stream);
+    blur(patches, sigmas, config.dims, Border::reflect, stream);
+    const Tensor contrasts_there = records_on<ContrastDraw>(stream.device, contrasts);
+    change_contrast(patches.view(), contrasts_there.view(), {.n = n, .elements = elements}, stream);
+
+    if (!has_room_for_blocks(grid) || config.inpaint_max_blocks == 0) return;
+    const FillBlocksParams params{
+        .n = n, .grid = grid, .channels = patches.side(4), .blocks = config.inpaint_max_blocks};
+    std::vector<BlockDraw> blocks(static_cast<std::size_t>(n * params.blocks));
+    for (std::size_t i = 0; i < keys.size(); ++i)
+        draw_blocks(blocks.data() + static_cast<std::int64_t>(i) * params.blocks, grid, config, keys[i]);
+    const Tensor blocks_there = records_on<BlockDraw>(stream.device, blocks);
+    fill_blocks(patches.view(), blocks_there.view(), params, stream);
 }
 
 }  // namespace cover

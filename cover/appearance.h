@@ -1,31 +1,35 @@
-// Changes of a view that are not geometry's main path: the elastic term of the field and the appearance of x_a. Spec
-// section 6.
+// Changes of views that are not geometry's main path: the elastic term of the field and the appearance of x_a. Spec
+// section 6. What is drawn is drawn here, on the host; the pixels are changed by the ops of kernels/augment.h.
 #pragma once
 
-#include <array>
 #include <cstdint>
+#include <vector>
 
 #include "core/rng.h"
+#include "core/tensor.h"
 #include "cover/config.h"
+#include "kernels/augment.h"
 
 namespace cover {
 
 struct SampleKey;
 
-// Separable Gaussian over the spatial axes of data (D,H,W,C), in place. Truncated at 4 sigma; outside is zero, or the
-// image mirrored at its border (reflect: d c b a | a b c d | d c b a).
-enum class Border : std::uint8_t { zero, reflect };
-void gaussian_blur(float* data, int spatial_dims, const std::array<std::int64_t, 3>& sides, std::int64_t channels,
-                   double sigma, Border border);
+// gaussian_blur of x (B,D,H,W,C) with one sigma in pixels for each sample, truncated at 4 sigma.
+void blur(Tensor& x, const std::vector<double>& sigmas, int spatial_dims, Border border, Stream& stream);
 
-// Adds the elastic term to a field (D,H,W,nd) of one whole image: per axis uniform noise in [-1,1], blurred by one
-// sigma, times one alpha.
-void add_elastic(float* field, int spatial_dims, const std::array<std::int64_t, 3>& sides, const TrainConfig& config,
-                 const RandomKey& key);
+// The elastic term before its strength: per axis uniform noise in [-1,1], blurred by one sigma for each sample.
+struct ElasticDraw {
+    PhiloxStream stream;
+    double sigma = 0;
+    float alpha = 0;  // strength, pixels
+};
+ElasticDraw draw_elastic(const TrainConfig& config, const RandomKey& key);
+// waves (B,D,H,W,nd), overwritten.
+void make_elastic(Tensor& waves, const std::vector<ElasticDraw>& draws, Stream& stream);
 
-// Noise, blur, contrast, brightness, in-painting, in this order, on one patch (D,H,W,C) in place. Strengths are drawn
-// with `strength_key`, everything else with `key`; the two differ under batch_shared_augmentation only.
-void change_appearance(float* patch, int spatial_dims, const std::array<std::int64_t, 3>& sides, std::int64_t channels,
-                       const TrainConfig& config, const SampleKey& key, const SampleKey& strength_key);
+// Noise, blur, contrast, brightness, in-painting, in this order, on patches (B,D,H,W,C) in place. Strengths are drawn
+// with `strength_keys`, everything else with `keys`; the two differ under batch_shared_augmentation only.
+void change_appearance(Tensor& patches, const TrainConfig& config, const std::vector<SampleKey>& keys,
+                       const std::vector<SampleKey>& strength_keys, Stream& stream);
 
 }  // namespace cover

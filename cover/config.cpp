@@ -42,6 +42,12 @@ const char* name_of(Preset value) {
 }
 const char* name_of(OptimizerKind value) { return value == OptimizerKind::adam ? "adam" : "sgd"; }
 const char* name_of(ScheduleKind value) { return value == ScheduleKind::constant ? "constant" : "cosine"; }
+DType activation_type(Precision precision) {
+    return precision == Precision::bf16   ? DType::bfloat16
+           : precision == Precision::fp64 ? DType::float64
+                                          : DType::float32;
+}
+
 const char* name_of(Precision value) {
     switch (value) {
     case Precision::fp32: return "fp32";

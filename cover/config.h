@@ -25,6 +25,9 @@ enum class LossTerms : std::uint8_t { both, vec, con };
 enum class NonFinitePolicy : std::uint8_t { stop, skip, rollback };
 enum class DeviceChoice : std::uint8_t { automatic, cpu, cuda, emulated };
 
+// The type of features: bfloat16, float64, or else float32, for TF32 too.
+DType activation_type(Precision precision);
+
 const char* name_of(Preset value);
 const char* name_of(OptimizerKind value);
 const char* name_of(ScheduleKind value);

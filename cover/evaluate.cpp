@@ -38,8 +38,12 @@ void Evaluator::add(const Tensor& images, const std::vector<SampleKey>& keys) {
          {.n = batch, .grid = grid, .channels = channels, .convention = model_.config().warp}, stream_);
     for (Tensor* tensor : {&views_.images, &views_.field, &views_.mask}) *tensor = tensor->to(Device::cpu);
     predicted_ = prediction.field.value.to(Device::cpu);
-    const Tensor fixed = prediction.fixed.back().value.to(Device::cpu);
-    warped = warped.to(Device::cpu);
+    const auto on_host = [](const Tensor& features) {
+        const Tensor host = features.to(Device::cpu);
+        return host.dtype() == DType::float32 ? host : host.converted(DType::float32);
+    };
+    const Tensor fixed = on_host(prediction.fixed.back().value);
+    warped = on_host(warped);
 
     const double reach = pyramid_reach(config_);
     const float* psi = views_.field.data<float>();

@@ -69,18 +69,19 @@ Tensor channels_first(const Tensor& activation, int spatial_dims) {
             for (std::int64_t c = 0; c < channels; ++c)
                 out.data<double>()[(b * channels + c) * pixels + p] =
                     source.data<double>()[(b * pixels + p) * channels + c];
-    return out.converted(activation.dtype());
+    return out.converted(real_type(activation.dtype()));
 }
 
 GoldenResult run_golden(const GoldenCase& golden, DType dtype, Stream& stream) {
     const bool fine = dtype == DType::float64;
     const int nd = golden.model.spatial_dims;
-    // TF32 keeps ten bits of each operand; a kink that flips moves gradients far more than that, so that they are only
-    // printed but for a coarse alarm.
-    const bool rounded = stream.math == Math::tf32;
+    const DType real = real_type(dtype);
+    // TF32 keeps ten bits of each operand, bfloat16 seven of each operand and activation; a kink that flips moves
+    // gradients far more than that, so that they are only printed but for a coarse alarm.
+    const bool half = dtype == DType::bfloat16, rounded = half || stream.math == Math::tf32;
     constexpr double unchecked = std::numeric_limits<double>::infinity();
-    const double tight = fine ? 1e-9 : rounded ? 3e-3 : 2e-6, stored = 6e-8;
-    const double features = rounded ? 5e-3 : tight;
+    const double tight = fine ? 1e-9 : half ? 2e-2 : rounded ? 3e-3 : 2e-6, stored = 6e-8;
+    const double features = half ? 3e-2 : rounded ? 5e-3 : tight;
     const double whole_gradient = fine      ? stored
                                   : rounded ? 0.3
                                             : 1e-5,
@@ -94,15 +95,15 @@ GoldenResult run_golden(const GoldenCase& golden, DType dtype, Stream& stream) {
     Optimizer optimizer(model.parameters(), options);
 
     Views views;
-    const Tensor moving = channels_last(golden.moving, nd, dtype), fixed = channels_last(golden.fixed, nd, dtype);
+    const Tensor moving = channels_last(golden.moving, nd, real), fixed = channels_last(golden.fixed, nd, real);
     Shape both = moving.shape();
     both[0] *= 2;
-    views.images = Tensor::empty(both, dtype);
+    views.images = Tensor::empty(both, real);
     auto* bytes = static_cast<char*>(views.images.view().data);
     std::memcpy(bytes, moving.view().data, moving.bytes());
     std::memcpy(bytes + moving.bytes(), fixed.view().data, fixed.bytes());
-    views.field = channels_last(golden.field, nd, dtype);
-    views.mask = channels_last(golden.mask, nd, dtype);
+    views.field = channels_last(golden.field, nd, real);
+    views.mask = channels_last(golden.mask, nd, real);
     for (Tensor* tensor : {&views.images, &views.field, &views.mask}) *tensor = tensor->to(stream.device);
 
     GoldenResult out;
@@ -124,8 +125,9 @@ GoldenResult run_golden(const GoldenCase& golden, DType dtype, Stream& stream) {
         const StepResult result = train_step(model, optimizer, views, LossTerms::both, golden.lr, stream);
         out.steps[step] = {result.loss_vec, result.loss_con, result.grad_norm};
         const GoldenCase::Step& expected = golden.steps[step];
-        // Later steps start from weights that rounded gradients have moved: up to 1.7e-2 was seen.
-        const double rounded_loss = step == 0 ? 3e-3 : 5e-2;
+        // Later steps start from weights that rounded gradients have moved: up to 1.7e-2 was seen in TF32, 6.9e-2 in
+        // bfloat16.
+        const double rounded_loss = step == 0 ? tight : half ? 0.2 : 5e-2;
         const auto loss_tolerance = [&](double value) {
             return (fine ? 1e-9 : rounded ? rounded_loss : 1e-5) * std::max(1.0, std::abs(value));
         };

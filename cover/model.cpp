@@ -4,6 +4,8 @@
 #include <cmath>
 #include <set>
 
+#include "autograd/ops.h"
+
 namespace cover {
 namespace {
 
@@ -52,15 +54,16 @@ std::vector<std::int64_t> parse_integers(const std::string& list, const std::str
 
 Model::Model(const ModelConfig& config, DType dtype, Device device)
     : config_(config),
+      dtype_(dtype),
       parameters_(config.spatial_dims),
       unet_(parameters_, config.in_channels, config.channels),
       pyramid_(parameters_, config.channels, config.heads, config.head_dim, config.radius, config.levels, config.warp) {
-    parameters_.allocate(dtype, device);
+    parameters_.allocate(real_type(dtype), device);
 }
 
 Model::Prediction Model::predict(Graph& graph, const Var& views, std::vector<PyramidLevel>* trace) const {
     Prediction out;
-    for (const Var& feature : unet_(graph, parameters_, views, 5)) {
+    for (const Var& feature : features(graph, views)) {
         auto [moving, fixed] = split_batch(graph, feature);
         out.moving.push_back(std::move(moving));
         out.fixed.push_back(std::move(fixed));
@@ -69,7 +72,9 @@ Model::Prediction Model::predict(Graph& graph, const Var& views, std::vector<Pyr
     return out;
 }
 
-std::vector<Var> Model::features(Graph& graph, const Var& images) const { return unet_(graph, parameters_, images, 5); }
+std::vector<Var> Model::features(Graph& graph, const Var& images) const {
+    return unet_(graph, parameters_, cast(graph, images, dtype_), 5);
+}
 
 std::vector<NamedTensor> Model::to_file(bool backbone_only) const {
     std::vector<NamedTensor> file;

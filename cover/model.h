@@ -25,22 +25,24 @@ struct ModelConfig {
 
 class Model {
 public:
-    // Weights are zero until initialise() (nn/init.h) or load(). float64 is for verification on the reference rows.
+    // Weights are zero until initialise() (nn/init.h) or load(). dtype is that of features; parameters and fields have
+    // its real type (core/dtype.h). float64 is for verification on the reference rows.
     explicit Model(const ModelConfig& config, DType dtype = DType::float32, Device device = Device::cpu);
 
     const ModelConfig& config() const { return config_; }
+    DType dtype() const { return dtype_; }
     ParameterSet& parameters() { return parameters_; }
     const ParameterSet& parameters() const { return parameters_; }
 
     struct Prediction {
         std::vector<Var> moving, fixed;  // features coarse to fine, (B,...)
-        Var field;                       // psi' (B,D,H,W,nd)
+        Var field;                       // psi' (B,D,H,W,nd), of real type
     };
-    // views: (2B,D,H,W,Cin), the moving views first.
+    // views: (2B,D,H,W,Cin) of real type, the moving views first.
     // trace: the pyramid's levels, coarse to fine, where asked for.
     Prediction predict(Graph& graph, const Var& views, std::vector<PyramidLevel>* trace = nullptr) const;
 
-    // Features of any images (N,D,H,W,Cin), coarse to fine.
+    // Features of any images (N,D,H,W,Cin) of real type, coarse to fine.
     std::vector<Var> features(Graph& graph, const Var& images) const;
 
     // The weights under the authors' names and layout, `mov.grid` included; backbone_only leaves out proj and mov.
@@ -51,6 +53,7 @@ public:
 
 private:
     ModelConfig config_;
+    DType dtype_;
     ParameterSet parameters_;
     UNet unet_;
     VectorPyramid pyramid_;

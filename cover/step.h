@@ -23,6 +23,18 @@ struct StepResult {
 StepResult forward_backward(Model& model, const Views& views, LossTerms terms, Stream& stream,
                             Graph::Observer observer = {});
 
+// One element each, on the model's device, where they may still be on their way.
+struct StepTensors {
+    Tensor loss, loss_vec, loss_con, loss_vec_zero;
+    Tensor sum_of_squares;  // of the gradients; undefined where there are none
+
+    StepResult read() const;
+};
+
+// All work of a step on views that are not empty, of which nothing waits for the device or looks at a value: after
+// optimizer.schedule(lr), and before optimizer.count_step() where the result turns out finite.
+StepTensors enqueue_step(Model& model, Optimizer& optimizer, const Views& views, LossTerms terms, Stream& stream);
+
 // forward_backward and one optimizer step at rate `lr`. When the result is not finite() no weight and no moment
 // changes.
 StepResult train_step(Model& model, Optimizer& optimizer, const Views& views, LossTerms terms, double lr,

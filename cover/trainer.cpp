@@ -32,7 +32,7 @@ OptimizerOptions optimizer_options(const TrainConfig& config) {
 Trainer::Trainer(const TrainConfig& config, Stream& stream)
     : config_(config),
       stream_(stream),
-      model_(model_config(config), DType::float32, stream.device),
+      model_(model_config(config), activation_type(config.precision), stream.device),
       optimizer_(model_.parameters(), optimizer_options(config)) {
     initialise(model_.parameters(), config.seed);
 }
@@ -49,14 +49,38 @@ StepRecord Trainer::step(const Tensor& images, const std::vector<SampleKey>& key
     if (views.empty)
         ++steps_skipped_;
     else
-        record.result = train_step(model_, optimizer_, views, config_.loss, record.lr, stream_);
+        record.result = run_step(views, record.lr);
     if (record.result.finite()) ++steps_done_;
     record.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     return record;
 }
 
+StepResult Trainer::run_step(const Views& views, double lr) {
+    // The first step loads kernels and takes all memory; the second is recorded and, like those behind it, played.
+    if (!has_run_ || !Recording::possible(stream_)) {
+        has_run_ = true;
+        return train_step(model_, optimizer_, views, config_.loss, lr, stream_);
+    }
+    optimizer_.schedule(lr);
+    if (!recorded_) {
+        auto step = std::make_unique<RecordedStep>();
+        step->inputs = {.images = views.images.clone(), .field = views.field.clone(), .mask = views.mask.clone()};
+        step->recording = std::make_unique<Recording>(
+            stream_, [&] { step->results = enqueue_step(model_, optimizer_, step->inputs, config_.loss, stream_); });
+        recorded_ = std::move(step);
+    } else {
+        recorded_->inputs.images.copy_from(views.images);
+        recorded_->inputs.field.copy_from(views.field);
+        recorded_->inputs.mask.copy_from(views.mask);
+    }
+    recorded_->recording->play();
+    const StepResult result = recorded_->results.read();
+    if (result.finite()) optimizer_.count_step();
+    return result;
+}
+
 std::size_t estimate_memory(const TrainConfig& config, const std::array<std::int64_t, 3>& stored) {
-    // Floats per pixel of full resolution that one image holds until its backward: per stage the two raw convolution
+    // Numbers per pixel of full resolution that one image holds until its backward: per stage the two raw convolution
     // outputs, from which all that follows them is made again; coarser stages hold fewer pixels.
     const auto& c = config.channels;
     const double shrink = config.dims == 2 ? 0.25 : 0.125;
@@ -81,9 +105,10 @@ std::size_t estimate_memory(const TrainConfig& config, const std::array<std::int
     const double pixels = static_cast<double>(config.patch[0] * config.patch[1] * config.patch[2]);
     const double image_share =
         static_cast<double>(stored[0]) * static_cast<double>(stored[1]) * static_cast<double>(stored[2]) / pixels;
-    // Views: the stored image twice and its field.
-    floats +=
-        passing + image_share * (static_cast<double>(config.dims) + 2 * static_cast<double>(config.in_channels)) / 2;
+    // Views: at most the stored image twice and its field.
+    const double views =
+        image_share * (static_cast<double>(config.dims) + 2 * static_cast<double>(config.in_channels)) / 2;
+    const auto each = static_cast<double>(size_of(activation_type(config.precision)));
     ParameterSet parameters(config.dims);
     UNet(parameters, config.in_channels, config.channels);
     VectorPyramid(parameters, config.channels, config.heads, config.head_dim, config.radius, config.levels,
@@ -93,7 +118,8 @@ std::size_t estimate_memory(const TrainConfig& config, const std::array<std::int
     // Values, gradients and two moments; a convolution's packed weights and partial sums.
     const double weights =
         (4.0 * static_cast<double>(parameters.trained_count()) + 2.0 * static_cast<double>(largest)) * sizeof(float);
-    return static_cast<std::size_t>(2 * static_cast<double>(config.batch) * pixels * floats * sizeof(float) + weights);
+    const double bytes = (floats + passing) * each + views * sizeof(float);
+    return static_cast<std::size_t>(2 * static_cast<double>(config.batch) * pixels * bytes + weights);
 }
 
 std::int64_t largest_batch(const TrainConfig& config, const std::array<std::int64_t, 3>& stored, std::size_t bytes) {

@@ -3,9 +3,11 @@
 
 #include <array>
 #include <cstddef>
+#include <memory>
 #include <vector>
 
 #include "cover/step.h"
+#include "kernels/devices.h"
 
 namespace cover {
 
@@ -52,11 +54,22 @@ public:
     }
 
 private:
+    // A step as the device recorded it, with the tensors that it reads and writes.
+    struct RecordedStep {
+        Views inputs;
+        StepTensors results;
+        std::unique_ptr<Recording> recording;
+    };
+
+    StepResult run_step(const Views& views, double lr);
+
     TrainConfig config_;
     Stream& stream_;
     Model model_;
     Optimizer optimizer_;
     std::int64_t steps_done_ = 0, steps_skipped_ = 0;
+    bool has_run_ = false;  // one step, as it stands in the code
+    std::unique_ptr<RecordedStep> recorded_;
 };
 
 // Bytes of tensors that a step holds at its peak, weights and moments included. An upper estimate within a few percent.

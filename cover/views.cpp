@@ -1,13 +1,12 @@
 #include "cover/views.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
-#include <cstring>
 #include <numbers>
+#include <numeric>
 
 #include "cover/appearance.h"
-#include "kernels/warp.h"
+#include "kernels/views.h"
 
 namespace cover {
 namespace {
@@ -31,30 +30,103 @@ Sides draw_corner(const TrainConfig& config, const Sides& sides, const RandomKey
     return corner;
 }
 
-struct CropFacts {
-    std::int64_t valid = 0;
-    float largest = 0;  // largest |component| on the crop
+// The largest |component| of an affine field on the crop. Each component is monotone along each axis, rounding
+// included: a corner has it.
+float largest_component(const AffineDisplacement& affine, int spatial_dims, const Sides& corner, const Sides& patch) {
+    float largest = 0;
+    for (std::size_t which = 0; which < 8; ++which) {
+        double at[3];
+        for (std::size_t a = 0; a < 3; ++a)
+            at[a] = static_cast<double>(corner[a] + (which >> a & 1 ? patch[a] - 1 : 0));
+        for (int axis = first_axis(spatial_dims); axis < 3; ++axis)
+            largest = std::max(largest, std::abs(affine_displacement(affine, axis, at[0], at[1], at[2])));
+    }
+    return largest;
+}
+
+// One sample on its way to a field that may be used.
+struct Candidate {
+    int attempt = -1;
+    ViewDraw draw;
+    ElasticDraw elastic;
 };
 
-// What a displacement field looks like on the crop, before anything is written. displacement(axis, d, h, w) -> float.
-template <class F>
-CropFacts inspect_crop(int spatial_dims, const Sides& corner, const Sides& patch, F&& displacement) {
-    CropFacts facts;
-    for (std::int64_t d = 0; d < patch[0]; ++d)
-        for (std::int64_t h = 0; h < patch[1]; ++h)
-            for (std::int64_t w = 0; w < patch[2]; ++w) {
-                const std::int64_t at[3] = {d, h, w};
-                bool inside = true;
-                for (int axis = first_axis(spatial_dims); axis < 3; ++axis) {
-                    const auto a = static_cast<std::size_t>(axis);
-                    const float psi = displacement(axis, corner[0] + d, corner[1] + h, corner[2] + w);
-                    facts.largest = std::max(facts.largest, std::abs(psi));
-                    inside = inside && lands_inside(at[a], psi, patch[a]);
-                }
-                facts.valid += inside;
+// What is drawn for the views of a batch. The decisions to draw again and to scale fall here, on the host; of the
+// pixels they see two facts for each sample (kernels/views.h).
+class Draws {
+public:
+    Draws(const TrainConfig& config, const std::vector<SampleKey>& keys, const Sides& sides, bool elastic)
+        : config_(config),
+          keys_(keys),
+          sides_(sides),
+          elastic_(elastic),
+          reach_(static_cast<float>(pyramid_reach(config))),
+          candidates_(keys.size()) {
+        for (std::size_t i = 0; i < keys.size(); ++i) draw(i);
+    }
+
+    const Candidate& operator[](std::size_t i) const { return candidates_[i]; }
+
+    // The field of sample i has been made. False when it is of no use, or not yet: then candidate i has changed, its
+    // elastic term too where `redrawn` is set.
+    bool accept(std::size_t i, std::int64_t valid, float largest, bool& redrawn) {
+        Candidate& candidate = candidates_[i];
+        redrawn = false;
+        if (config_.limit_reach == LimitReach::scale && largest > reach_ && !std::isfinite(candidate.draw.limit)) {
+            scale(candidate.draw, largest);
+            return false;
+        }
+        const bool unreachable = config_.limit_reach == LimitReach::redraw && largest > reach_;
+        if ((valid > 0 && !unreachable) || candidate.attempt == most_attempts) return true;
+        draw(i);
+        redrawn = true;
+        return false;
+    }
+
+private:
+    void draw(std::size_t i) {
+        Candidate& candidate = candidates_[i];
+        const SampleKey key = keys_[i];
+        for (bool hopeless = true; hopeless;) {
+            ++candidate.attempt;
+            const auto random_key = [&](Purpose purpose) {
+                return RandomKey{config_.seed, key.epoch, key.sample, purpose,
+                                 static_cast<std::uint16_t>(candidate.attempt)};
+            };
+            RandomStream random(random_key(Purpose::affine));
+            const AffineDisplacement affine = affine_map(draw_affine(config_, sides_, random), config_.dims, sides_);
+            const Sides corner =
+                config_.batch_shared_augmentation
+                    ? draw_corner(config_, sides_, {config_.seed, keys_[0].epoch, keys_[0].sample, Purpose::crop, 0})
+                    : draw_corner(config_, sides_, random_key(Purpose::crop));
+            candidate.draw = {
+                .affine = affine, .corner = {corner[0], corner[1], corner[2]}, .sample = static_cast<std::int64_t>(i)};
+            if (elastic_) {
+                candidate.elastic = draw_elastic(config_, random_key(Purpose::elastic));
+                candidate.draw.elastic_scale = candidate.elastic.alpha;
+                return;
             }
-    return facts;
-}
+            // An affine field need not be made to see how far it reaches.
+            const float largest = largest_component(affine, config_.dims, corner, config_.patch);
+            if (config_.limit_reach == LimitReach::scale && largest > reach_) scale(candidate.draw, largest);
+            hopeless =
+                config_.limit_reach == LimitReach::redraw && largest > reach_ && candidate.attempt < most_attempts;
+        }
+    }
+
+    // The limit only undoes the last bit of rounding on the crop; nothing outside it is used.
+    void scale(ViewDraw& draw, float largest) const {
+        draw.factor = reach_ / largest;
+        draw.limit = reach_;
+    }
+
+    const TrainConfig& config_;
+    const std::vector<SampleKey>& keys_;
+    Sides sides_;
+    bool elastic_;
+    float reach_;
+    std::vector<Candidate> candidates_;
+};
 
 }  // namespace
 
@@ -131,8 +203,7 @@ AffineDraw draw_affine(const TrainConfig& config, const Sides& sides, RandomStre
 
 Views make_views(const Tensor& images, const std::vector<SampleKey>& keys, const TrainConfig& config, Stream& stream,
                  const ViewOptions& options) {
-    Stream host = host_stream(stream);
-    const int nd = config.dims, first = first_axis(nd);
+    const int nd = config.dims;
     const Sides sides = sides_of(images), patch = config.patch;
     const std::int64_t batch = images.side(0), channels = images.side(4);
     require(images.shape().rank() == 5 && batch == static_cast<std::int64_t>(keys.size()), ErrorKind::internal,
@@ -141,105 +212,70 @@ Views make_views(const Tensor& images, const std::vector<SampleKey>& keys, const
         require(sides[a] >= patch[a], ErrorKind::data, "[views] sample ", keys[0].sample, " has sides ",
                 images.shape().to_string(),
                 ", smaller than the patch; choose a smaller patch or prepare larger images");
-    const std::int64_t image_pixels = sides[0] * sides[1] * sides[2];
-    const std::int64_t patch_pixels = patch[0] * patch[1] * patch[2];
-    const auto reach = static_cast<float>(pyramid_reach(config));
+    const Device device = stream.device;
+    const Tensor stored = images.to(device);
+    const bool elastic = config.elastic && options.elastic_allowed;
+    Draws draws(config, keys, sides, elastic);
 
     Views out;
-    out.images = Tensor::empty({2 * batch, patch[0], patch[1], patch[2], channels});
-    out.field = Tensor::empty({batch, patch[0], patch[1], patch[2], nd});
-    out.mask = Tensor::empty({batch, patch[0], patch[1], patch[2], 1});
-    Tensor whole_field = Tensor::empty({batch, sides[0], sides[1], sides[2], nd});
-    Tensor warped = Tensor::empty(images.shape());
-    std::vector<Sides> corners(keys.size());
-    std::vector<std::int64_t> valid(keys.size()), redraws(keys.size());
-
-    host.parallel(batch, [&](std::int64_t b) {
-        const auto i = static_cast<std::size_t>(b);
-        const SampleKey key = keys[i];
-        float* field = whole_field.data<float>() + b * image_pixels * nd;
-        for (int attempt = 0;; ++attempt) {
-            const auto random_key = [&](Purpose purpose) {
-                return RandomKey{config.seed, key.epoch, key.sample, purpose, static_cast<std::uint16_t>(attempt)};
-            };
-            RandomStream random(random_key(Purpose::affine));
-            const AffineDisplacement affine = affine_map(draw_affine(config, sides, random), nd, sides);
-            corners[i] =
-                config.batch_shared_augmentation
-                    ? draw_corner(config, sides, {config.seed, keys[0].epoch, keys[0].sample, Purpose::crop, 0})
-                    : draw_corner(config, sides, random_key(Purpose::crop));
-            std::int64_t pixel = 0;
-            for (std::int64_t d = 0; d < sides[0]; ++d)
-                for (std::int64_t h = 0; h < sides[1]; ++h)
-                    for (std::int64_t w = 0; w < sides[2]; ++w, ++pixel)
-                        for (int axis = first; axis < 3; ++axis)
-                            field[pixel * nd + axis - first] = affine_displacement(
-                                affine, axis, static_cast<double>(d), static_cast<double>(h), static_cast<double>(w));
-            if (config.elastic && options.elastic_allowed)
-                add_elastic(field, nd, sides, config, random_key(Purpose::elastic));
-            const auto displacement = [&](int axis, std::int64_t d, std::int64_t h, std::int64_t w) {
-                return field[((d * sides[1] + h) * sides[2] + w) * nd + axis - first];
-            };
-            CropFacts facts = inspect_crop(nd, corners[i], patch, displacement);
-            if (config.limit_reach == LimitReach::scale && facts.largest > reach) {
-                // The clamp only undoes the last bit of rounding on the crop; nothing outside it is used.
-                const float factor = reach / facts.largest;
-                for (std::int64_t e = 0; e < image_pixels * nd; ++e)
-                    field[e] = std::min(std::max(field[e] * factor, -reach), reach);
-                facts = inspect_crop(nd, corners[i], patch, displacement);
-            }
-            const bool unreachable = config.limit_reach == LimitReach::redraw && facts.largest > reach;
-            valid[i] = facts.valid;
-            redraws[i] = attempt;
-            if ((facts.valid > 0 && !unreachable) || attempt == most_attempts) break;
-        }
-    });
-
-    warp(warped.view(), images.view(), whole_field.const_view(),
-         {.n = batch, .grid = {nd, sides[0], sides[1], sides[2]}, .channels = channels, .convention = config.warp},
-         host);
-
-    host.parallel(batch, [&](std::int64_t b) {
-        const auto i = static_cast<std::size_t>(b);
-        const Sides& corner = corners[i];
-        float* moving = out.images.data<float>() + b * patch_pixels * channels;
-        float* fixed = out.images.data<float>() + (batch + b) * patch_pixels * channels;
-        float* field = out.field.data<float>() + b * patch_pixels * nd;
-        float* mask = out.mask.data<float>() + b * patch_pixels;
-        for (std::int64_t d = 0; d < patch[0]; ++d)
-            for (std::int64_t h = 0; h < patch[1]; ++h) {
-                const std::int64_t row = (d * patch[1] + h) * patch[2];
-                const std::int64_t from = b * image_pixels + ((corner[0] + d) * sides[1] + corner[1] + h) * sides[2] +
-                                          corner[2];  // in pixels of the batch
-                const auto copy = [&](float* to, const float* source, std::int64_t width) {
-                    std::memcpy(to + row * width, source + from * width,
-                                static_cast<std::size_t>(patch[2] * width) * sizeof(float));
-                };
-                copy(moving, images.data<float>(), channels);
-                copy(fixed, warped.data<float>(), channels);
-                copy(field, whole_field.data<float>(), nd);
-                for (std::int64_t w = 0; w < patch[2]; ++w) {
-                    const std::int64_t at[3] = {d, h, w};
-                    bool inside = true;
-                    for (int axis = first; axis < 3; ++axis)
-                        inside = inside && lands_inside(at[axis], field[(row + w) * nd + axis - first],
-                                                        patch[static_cast<std::size_t>(axis)]);
-                    mask[row + w] = inside ? 1.0f : 0.0f;
-                }
-            }
-        if (options.appearance)
-            change_appearance(moving, nd, patch, channels, config, keys[i],
-                              config.batch_shared_augmentation ? keys[0] : keys[i]);
-    });
-
-    std::int64_t total = 0;
-    for (std::size_t i = 0; i < keys.size(); ++i) {
-        total += valid[i];
-        out.redrawn += redraws[i] > 0;
+    out.images = Tensor::empty({2 * batch, patch[0], patch[1], patch[2], channels}, DType::float32, device);
+    out.field = Tensor::empty({batch, patch[0], patch[1], patch[2], nd}, DType::float32, device);
+    out.mask = Tensor::empty({batch, patch[0], patch[1], patch[2], 1}, DType::float32, device);
+    const Shape half{batch, patch[0], patch[1], patch[2], channels};
+    Tensor moving = out.images.slice(0, half), fixed = out.images.slice(half.count(), half);
+    Tensor waves;  // the elastic term of whole images
+    if (elastic) {
+        waves = Tensor::empty({batch, sides[0], sides[1], sides[2], nd}, DType::float32, device);
+        std::vector<ElasticDraw> all;
+        for (std::size_t i = 0; i < keys.size(); ++i) all.push_back(draws[i].elastic);
+        make_elastic(waves, all, stream);
     }
-    out.valid = static_cast<double>(total) / static_cast<double>(batch * patch_pixels);
+
+    std::vector<std::size_t> pending(keys.size());
+    std::iota(pending.begin(), pending.end(), std::size_t{0});
+    std::int64_t total = 0;
+    while (!pending.empty()) {
+        std::vector<ViewDraw> records;
+        for (const std::size_t i : pending) records.push_back(draws[i].draw);
+        const Tensor records_there = records_on<ViewDraw>(device, records);
+        const auto count = static_cast<std::int64_t>(pending.size());
+        Tensor facts = Tensor::empty({count, 2}, DType::float64, device);
+        cut_views(moving.view(), fixed.view(), out.field.view(), out.mask.view(), facts.view(), stored.view(),
+                  waves.const_view(), records_there.view(),
+                  {.n = batch,
+                   .draws = count,
+                   .image = {nd, sides[0], sides[1], sides[2]},
+                   .patch = {nd, patch[0], patch[1], patch[2]},
+                   .channels = channels,
+                   .convention = config.warp},
+                  stream);
+        const Tensor facts_here = facts.to(Device::cpu);
+        std::vector<std::size_t> still;
+        for (std::size_t k = 0; k < pending.size(); ++k) {
+            const std::size_t i = pending[k];
+            const double* of_sample = facts_here.data<double>() + 2 * k;
+            const auto valid = static_cast<std::int64_t>(of_sample[0]);
+            bool redrawn = false;
+            if (draws.accept(i, valid, static_cast<float>(of_sample[1]), redrawn)) {
+                total += valid;
+                out.redrawn += draws[i].attempt > 0;
+                continue;
+            }
+            still.push_back(i);
+            if (!elastic || !redrawn) continue;
+            const Shape one{1, sides[0], sides[1], sides[2], nd};
+            Tensor wave = waves.slice(static_cast<std::int64_t>(i) * one.count(), one);
+            make_elastic(wave, {draws[i].elastic}, stream);
+        }
+        pending = std::move(still);
+    }
+
+    if (options.appearance)
+        change_appearance(moving, config, keys,
+                          config.batch_shared_augmentation ? std::vector<SampleKey>(keys.size(), keys[0]) : keys,
+                          stream);
+    out.valid = static_cast<double>(total) / static_cast<double>(batch * patch[0] * patch[1] * patch[2]);
     out.empty = total == 0;
-    for (Tensor* tensor : {&out.images, &out.field, &out.mask}) *tensor = tensor->to(stream.device);
     return out;
 }
 

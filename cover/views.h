@@ -48,9 +48,10 @@ struct ViewOptions {
     bool elastic_allowed = true;
 };
 
-// images: the stored images (B,D,H,W,C) float32, sides at least the patch's. Each sample's numbers are keyed by seed,
-// epoch, sample, purpose and attempt: the result depends on nothing else, thread count included. They are made
-// on the host and then brought to the stream's device.
+// images: the stored images (B,D,H,W,C) float32 on the host or the stream's device, sides at least the patch's. Each
+// sample's numbers are keyed by seed, epoch, sample, purpose and attempt: the result depends on nothing else, thread
+// count included. They are drawn on the host; the pixels are made on the stream's device, where field and mask have the
+// CPU's bits and the images are the CPU's to rounding.
 Views make_views(const Tensor& images, const std::vector<SampleKey>& keys, const TrainConfig& config, Stream& stream,
                  const ViewOptions& options = {});
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/nearest.h"
+#include "kernels/augment.h"
 #include "kernels/conv.h"
 #include "kernels/elementwise.h"
 #include "kernels/local_attention.h"
@@ -12,6 +13,7 @@
 #include "kernels/pool.h"
 #include "kernels/reduce.h"
 #include "kernels/resize.h"
+#include "kernels/views.h"
 #include "kernels/warp.h"
 
 namespace cover {
@@ -52,11 +54,19 @@ const std::vector<OpRows>& kernel_catalogue() {
         facts_of("masked_cosine_backward", masked_cosine_backward_table()),
         facts_of("add", add_table()),
         facts_of("scale", scale_table()),
+        facts_of("cast", cast_table()),
         facts_of("concat", concat_table()),
         facts_of("split", split_table()),
         facts_of("sum_of_squares", sum_of_squares_table()),
+        facts_of("optimizer_factors", optimizer_factors_table()),
         facts_of("adam", adam_table()),
         facts_of("sgd", sgd_table()),
+        facts_of("cut_views", cut_views_table()),
+        facts_of("uniform_noise", uniform_noise_table()),
+        facts_of("add_noise", add_noise_table()),
+        facts_of("gaussian_blur", gaussian_blur_table()),
+        facts_of("change_contrast", change_contrast_table()),
+        facts_of("fill_blocks", fill_blocks_table()),
     };
     return catalogue;
 }

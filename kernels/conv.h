@@ -3,6 +3,8 @@
 //   y[n,p,o] = bias[o] + sum over taps t and channels i of x[n, p + t - pad, i] * weight[t, i, o]
 //
 // x (N,D,H,W,Cin), weight (kD,kH,kW,Cin,Cout) with kD = 1 in 2D, bias (Cout), y (N,D,H,W,Cout).
+// weight, bias and their gradients have the real type of x's (core/dtype.h). A bfloat16 row rounds the weights, not the
+// bias, to bfloat16 before it multiplies.
 #pragma once
 
 #include <span>

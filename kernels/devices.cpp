@@ -1,5 +1,8 @@
 #include "kernels/devices.h"
 
+#include <cstdlib>
+
+#include "core/device_memory.h"
 #include "kernels/cuda/rows.h"
 
 namespace cover {
@@ -27,9 +30,53 @@ Stream open_stream(Device device, ThreadPool& pool) {
     stream.device = device;
     stream.pool = &pool;
     stream.facts = &open(device);
-    if (device == Device::cuda) stream.native = cuda::native::library().stream();
+    if (device == Device::cuda) {
+        const cuda::Library& library = cuda::native::library();
+        stream.native = library.stream();
+        stream.wait = library.wait;
+        stream.enter_range = library.ranges.enter;
+        stream.leave_range = library.ranges.leave;
+    }
     return stream;
 }
+
+struct Recording::State {
+    explicit State(Device device) : blocks(device) {}
+    ReservedBlocks blocks;
+    const cuda::Recorder* recorder = nullptr;
+    void* recorded = nullptr;
+};
+
+bool Recording::possible(const Stream& stream) {
+    if (stream.device != Device::cuda || stream.profile || !device_blocks_are_kept()) return false;
+    const char* wish = std::getenv("COVER_RECORD");
+    return cuda::native::library().recorder.begin != nullptr && !(wish && std::string(wish) == "off");
+}
+
+Recording::Recording(Stream& stream, const std::function<void()>& work) {
+    require(possible(stream), ErrorKind::internal, "[device] ", name_of(stream.device), " records no work");
+    state_ = std::make_unique<State>(stream.device);
+    state_->recorder = &cuda::native::library().recorder;
+    state_->recorder->begin();
+    try {
+        work();
+    } catch (...) {
+        // The stream has to leave its recording whatever became of the work; that sentence counts, not this one.
+        try {
+            state_->recorder->forget(state_->recorder->end());
+        } catch (const Error&) {
+        }
+        throw;
+    }
+    state_->recorded = state_->recorder->end();
+    state_->blocks.close();
+}
+
+Recording::~Recording() {
+    if (state_->recorded) state_->recorder->forget(state_->recorded);
+}
+
+void Recording::play() { state_->recorder->play(state_->recorded); }
 
 std::string why_unavailable(Device device) {
     try {

@@ -23,6 +23,11 @@ std::span<const ScaleVariant> scale_table() {
     return table;
 }
 
+std::span<const CastVariant> cast_table() {
+    static const auto table = cuda::with_cuda<CastVariant>({ref::cast_rows(), cpu::cast_rows()}, &cuda::Rows::cast);
+    return table;
+}
+
 std::span<const ConcatVariant> concat_table() {
     static const auto table =
         cuda::with_cuda<ConcatVariant>({ref::concat_rows(), cpu::concat_rows()}, &cuda::Rows::concat);
@@ -47,6 +52,13 @@ void scale(View y, ConstView x, const ElementwiseParams& params, Stream& stream)
     require_view("scale", "y", y, x.dtype, params.count);
     require_view("scale", "x", x, x.dtype, params.count);
     select("scale", scale_table(), params, x.dtype, stream).run(y, x, params, stream);
+}
+
+void cast(View y, ConstView x, const ElementwiseParams& params, Stream& stream) {
+    validate(params);
+    require_view("cast", "y", y, cast_type(x.dtype), params.count);
+    require_view("cast", "x", x, x.dtype, params.count);
+    select("cast", cast_table(), params, x.dtype, stream).run(y, x, params, stream);
 }
 
 void concat(View y, ConstView a, ConstView b, const ConcatParams& params, Stream& stream) {

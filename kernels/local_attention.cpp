@@ -27,7 +27,7 @@ std::span<const LocalAttentionBackwardVariant> local_attention_backward_table() 
 
 void local_attention(View y, ConstView q, ConstView k, const LocalAttentionParams& params, Stream& stream) {
     validate(params);
-    require_view("local_attention", "y", y, q.dtype, params.y_count());
+    require_view("local_attention", "y", y, real_type(q.dtype), params.y_count());
     require_view("local_attention", "q", q, q.dtype, params.q_count());
     require_view("local_attention", "k", k, q.dtype, params.q_count());
     select("local_attention", local_attention_table(), params, q.dtype, stream).run(y, q, k, params, stream);
@@ -36,12 +36,12 @@ void local_attention(View y, ConstView q, ConstView k, const LocalAttentionParam
 void local_attention_backward(View dq, View dk, ConstView dy, ConstView q, ConstView k,
                               const LocalAttentionParams& params, Stream& stream) {
     validate(params);
-    require_view("local_attention_backward", "dq", dq, dy.dtype, params.q_count());
-    require_view("local_attention_backward", "dk", dk, dy.dtype, params.q_count());
-    require_view("local_attention_backward", "dy", dy, dy.dtype, params.y_count());
-    require_view("local_attention_backward", "q", q, dy.dtype, params.q_count());
-    require_view("local_attention_backward", "k", k, dy.dtype, params.q_count());
-    select("local_attention_backward", local_attention_backward_table(), params, dy.dtype, stream)
+    require_view("local_attention_backward", "dq", dq, q.dtype, params.q_count());
+    require_view("local_attention_backward", "dk", dk, q.dtype, params.q_count());
+    require_view("local_attention_backward", "dy", dy, real_type(q.dtype), params.y_count());
+    require_view("local_attention_backward", "q", q, q.dtype, params.q_count());
+    require_view("local_attention_backward", "k", k, q.dtype, params.q_count());
+    select("local_attention_backward", local_attention_backward_table(), params, q.dtype, stream)
         .run(dq, dk, dy, q, k, params, stream);
 }
 

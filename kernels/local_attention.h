@@ -6,7 +6,8 @@
 //   y(i)     = mean over heads of sum over o of softmax_o(logit)[o] * o
 //
 // q, k (N,D,H,W, heads * head_dim); channel c belongs to head c mod heads (the head is the fast index).
-// y (N,D,H,W,nd), components ordered (D,)H,W. The window volume is never stored.
+// y (N,D,H,W,nd), components ordered (D,)H,W; it and its gradient have the real type of q's (core/dtype.h). The window
+// volume is never stored.
 #pragma once
 
 #include <span>

@@ -61,10 +61,10 @@ void masked_l1_backward(View dprediction, ConstView dloss, ConstView prediction,
 
 void masked_cosine(View loss, ConstView a, ConstView b, ConstView mask, const LossParams& params, Stream& stream) {
     validate(params);
-    require_view("masked_cosine", "loss", loss, a.dtype, 1);
+    require_view("masked_cosine", "loss", loss, real_type(a.dtype), 1);
     require_view("masked_cosine", "a", a, a.dtype, params.count());
     require_view("masked_cosine", "b", b, a.dtype, params.count());
-    require_view("masked_cosine", "mask", mask, a.dtype, params.mask_count());
+    require_view("masked_cosine", "mask", mask, real_type(a.dtype), params.mask_count());
     select("masked_cosine", masked_cosine_table(), params, a.dtype, stream).run(loss, a, b, mask, params, stream);
 }
 
@@ -73,10 +73,10 @@ void masked_cosine_backward(View da, View db, ConstView dloss, ConstView a, Cons
     validate(params);
     require_view("masked_cosine_backward", "da", da, a.dtype, params.count());
     require_view("masked_cosine_backward", "db", db, a.dtype, params.count());
-    require_view("masked_cosine_backward", "dloss", dloss, a.dtype, 1);
+    require_view("masked_cosine_backward", "dloss", dloss, real_type(a.dtype), 1);
     require_view("masked_cosine_backward", "a", a, a.dtype, params.count());
     require_view("masked_cosine_backward", "b", b, a.dtype, params.count());
-    require_view("masked_cosine_backward", "mask", mask, a.dtype, params.mask_count());
+    require_view("masked_cosine_backward", "mask", mask, real_type(a.dtype), params.mask_count());
     select("masked_cosine_backward", masked_cosine_backward_table(), params, a.dtype, stream)
         .run(da, db, dloss, a, b, mask, params, stream);
 }

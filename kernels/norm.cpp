@@ -32,11 +32,11 @@ void group_norm(View y, View mean, View rstd, ConstView x, ConstView gamma, Cons
                 const GroupNormParams& params, Stream& stream) {
     validate(params);
     require_view("group_norm", "y", y, x.dtype, params.count());
-    require_view("group_norm", "mean", mean, x.dtype, params.n * params.groups);
-    require_view("group_norm", "rstd", rstd, x.dtype, params.n * params.groups);
+    require_view("group_norm", "mean", mean, real_type(x.dtype), params.n * params.groups);
+    require_view("group_norm", "rstd", rstd, real_type(x.dtype), params.n * params.groups);
     require_view("group_norm", "x", x, x.dtype, params.count());
-    require_view("group_norm", "gamma", gamma, x.dtype, params.channels);
-    require_view("group_norm", "beta", beta, x.dtype, params.channels);
+    require_view("group_norm", "gamma", gamma, real_type(x.dtype), params.channels);
+    require_view("group_norm", "beta", beta, real_type(x.dtype), params.channels);
     select("group_norm", group_norm_table(), params, x.dtype, stream)
         .run(y, mean, rstd, x, gamma, beta, params, stream);
 }
@@ -45,14 +45,14 @@ void group_norm_backward(View dx, View dgamma, View dbeta, ConstView dy, ConstVi
                          ConstView gamma, ConstView beta, const GroupNormParams& params, Stream& stream) {
     validate(params);
     require_view("group_norm_backward", "dx", dx, x.dtype, params.count());
-    require_view("group_norm_backward", "dgamma", dgamma, x.dtype, params.channels);
-    require_view("group_norm_backward", "dbeta", dbeta, x.dtype, params.channels);
+    require_view("group_norm_backward", "dgamma", dgamma, real_type(x.dtype), params.channels);
+    require_view("group_norm_backward", "dbeta", dbeta, real_type(x.dtype), params.channels);
     require_view("group_norm_backward", "dy", dy, x.dtype, params.count());
     require_view("group_norm_backward", "x", x, x.dtype, params.count());
-    require_view("group_norm_backward", "mean", mean, x.dtype, params.n * params.groups);
-    require_view("group_norm_backward", "rstd", rstd, x.dtype, params.n * params.groups);
-    require_view("group_norm_backward", "gamma", gamma, x.dtype, params.channels);
-    require_view("group_norm_backward", "beta", beta, x.dtype, params.channels);
+    require_view("group_norm_backward", "mean", mean, real_type(x.dtype), params.n * params.groups);
+    require_view("group_norm_backward", "rstd", rstd, real_type(x.dtype), params.n * params.groups);
+    require_view("group_norm_backward", "gamma", gamma, real_type(x.dtype), params.channels);
+    require_view("group_norm_backward", "beta", beta, real_type(x.dtype), params.channels);
     select("group_norm_backward", group_norm_backward_table(), params, x.dtype, stream)
         .run(dx, dgamma, dbeta, dy, x, mean, rstd, gamma, beta, params, stream);
 }

@@ -3,7 +3,8 @@
 //   xhat = (x - mean) * rstd,  rstd = 1 / sqrt(variance + epsilon)     mean and (biased) variance over pixels and the
 //   y    = leaky_relu(xhat * gamma + beta)                             channels of one group of one sample
 //
-// x, y (N,D,H,W,C); gamma, beta (C); mean, rstd (N, groups). Neighbouring channels form a group.
+// x, y (N,D,H,W,C); gamma, beta (C); mean, rstd (N, groups). Neighbouring channels form a group. All but x, y and
+// their gradients have the real type of x's (core/dtype.h).
 #pragma once
 
 #include <span>

@@ -1,7 +1,7 @@
 // Max pooling with window and stride 2 on every spatial axis. Spec section 2.
 //
-// x (N,D,H,W,C) -> y (N,D/2,H/2,W/2,C); in 2D the depth stays 1. Sides are even. A tie goes to the first pixel in
-// memory order, forward and backward.
+// x (N,D,H,W,C) -> y (N,D/2,H/2,W/2,C), of one type; in 2D the depth stays 1. Sides are even. A tie goes to the first
+// pixel in memory order, forward and backward.
 #pragma once
 
 #include <span>

@@ -5,7 +5,7 @@
 // input at
 //   align_corners = false:  max((j + 1/2) / 2 - 1/2, 0), its right neighbour clamped to L - 1
 //   align_corners = true:   j * (L - 1) / (2 L - 1); an axis of one pixel is repeated
-// y is multiplied by gain (2 for displacements, whose unit is the pixel of their own grid).
+// y is multiplied by gain (2 for displacements, whose unit is the pixel of their own grid). x and y have one type.
 #pragma once
 
 #include <span>

@@ -45,6 +45,10 @@ struct Stream {
     Math math = Math::exact;
     void* native = nullptr;            // the CUDA stream on a device
     KernelProfile* profile = nullptr;  // null: nothing is timed
+    void (*wait)() = nullptr;  // until the device has done all that is queued; for the profile. Null on the host
+    // Around every row, for a profiler's time line; null where there is none.
+    void (*enter_range)(const char* name) = nullptr;
+    void (*leave_range)() = nullptr;
 
     void parallel(std::int64_t tasks, const std::function<void(std::int64_t)>& body) { pool->run(tasks, body); }
 };
@@ -65,7 +69,10 @@ struct Variant {
     Math math;
     bool (*can_run)(const Params&, const DeviceFacts&);
     Run* run;
-    bool proven = false;  // on a CUDA device, by its checks there (docs/gpu-status.md); of no meaning elsewhere
+    bool proven = false;        // on a CUDA device, by its checks there (docs/gpu-status.md); of no meaning elsewhere
+    bool by_name_only = false;  // never a table's own preference: something to be compared with
+    // Of rows that need more than the machine: why can_run says no, a sentence. May be null.
+    std::string (*why_not)(const Params&, const DeviceFacts&) = nullptr;
 };
 
 template <class Params>
@@ -81,17 +88,37 @@ bool needs_avx512(const Params&, const DeviceFacts& facts) {
     return facts.avx512;
 }
 
+// A stretch of a profiler's time line.
+class Range {
+public:
+    Range(const Stream& stream, const char* name) : leave_(stream.leave_range) {
+        if (stream.enter_range) stream.enter_range(name);
+    }
+    ~Range() {
+        if (leave_) leave_();
+    }
+    Range(const Range&) = delete;
+    Range& operator=(const Range&) = delete;
+
+private:
+    void (*leave_)();
+};
+
 // A row that was selected for an op: the row itself, and run() with its time noted where the stream has a profile.
 template <class Params, class Run>
 struct Selected : Variant<Params, Run> {
     const char* op;
-    KernelProfile* profile;
+    const Stream* stream;
 
     template <class... Arguments>
     void run(Arguments&&... arguments) const {
+        const Range range(*stream, op);
+        KernelProfile* const profile = stream->profile;
         if (!profile) return Variant<Params, Run>::run(std::forward<Arguments>(arguments)...);
+        if (stream->wait) stream->wait();
         const auto start = std::chrono::steady_clock::now();
         Variant<Params, Run>::run(arguments...);
+        if (stream->wait) stream->wait();
         auto& entry = profile->entries[text(op, ":", this->name)];
         entry.seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
         entry.bytes += (bytes_of(arguments) + ...);
@@ -112,8 +139,9 @@ private:
 
 // Rows stand from the simplest to the fastest: the last one that can run is taken, unless the selection names another.
 // On a CUDA device a row that has not been proven there is taken only where none stands before it. A stream that allows
-// TF32 takes exact rows as well, for ops that have no other. A named row that does not exist or cannot run is an error
-// that says so, never a silent replacement.
+// TF32 takes exact rows as well, for ops that have no other. Rows that are there by name only are taken when the
+// selection names them. A named row that does not exist or cannot run is an error that says so, never a silent
+// replacement.
 template <class Params, class Run>
 Selected<Params, Run> select(const char* op, std::span<const Variant<Params, Run>> table, const Params& params,
                              DType dtype, const Stream& stream) {
@@ -122,15 +150,20 @@ Selected<Params, Run> select(const char* op, std::span<const Variant<Params, Run
         if (const auto it = stream.selection->rows.find(op); it != stream.selection->rows.end()) wanted = &it->second;
     }
     const Variant<Params, Run>* best = nullptr;
+    std::string reason;
     for (const auto& row : table) {
         if (row.device != stream.device || row.dtype != dtype) continue;
         if (row.math != Math::exact && row.math != stream.math) continue;
-        if (wanted && *wanted != row.name) continue;
-        if (!row.can_run(params, *stream.facts)) continue;
+        if (wanted ? *wanted != row.name : row.by_name_only) continue;
+        if (!row.can_run(params, *stream.facts)) {
+            if (wanted && row.why_not) reason = row.why_not(params, *stream.facts);
+            continue;
+        }
         if (best && stream.device == Device::cuda && !row.proven) continue;
         best = &row;
     }
     if (!best) {
+        require(reason.empty(), ErrorKind::device, reason);
         std::string rows;
         for (const auto& row : table)
             rows += text(" ", row.name, "(", name_of(row.device), ",", name_of(row.dtype), ")");
@@ -139,7 +172,7 @@ Selected<Params, Run> select(const char* op, std::span<const Variant<Params, Run
                   wanted ? text("row '", *wanted, "' does not exist or cannot run here for ") : "no row for ",
                   name_of(dtype), " on ", name_of(stream.device), "; the rows are:", rows));
     }
-    return {*best, op, stream.profile};
+    return {*best, op, &stream};
 }
 
 // Joins the rows of several folders into one table.

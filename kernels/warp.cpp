@@ -25,7 +25,7 @@ void warp(View y, ConstView source, ConstView field, const WarpParams& params, S
     validate(params);
     require_view("warp", "y", y, source.dtype, params.source_count());
     require_view("warp", "source", source, source.dtype, params.source_count());
-    require_view("warp", "field", field, source.dtype, params.field_count());
+    require_view("warp", "field", field, real_type(source.dtype), params.field_count());
     select("warp", warp_table(), params, source.dtype, stream).run(y, source, field, params, stream);
 }
 
@@ -33,10 +33,10 @@ void warp_backward(View dsource, View dfield, ConstView dy, ConstView source, Co
                    Stream& stream) {
     validate(params);
     require_view_if("warp_backward", "dsource", dsource, dy.dtype, params.source_count());
-    require_view_if("warp_backward", "dfield", dfield, dy.dtype, params.field_count());
+    require_view_if("warp_backward", "dfield", dfield, real_type(dy.dtype), params.field_count());
     require_view("warp_backward", "dy", dy, dy.dtype, params.source_count());
     require_view("warp_backward", "source", source, dy.dtype, params.source_count());
-    require_view("warp_backward", "field", field, dy.dtype, params.field_count());
+    require_view("warp_backward", "field", field, real_type(dy.dtype), params.field_count());
     select("warp_backward", warp_backward_table(), params, dy.dtype, stream)
         .run(dsource, dfield, dy, source, field, params, stream);
 }

@@ -19,10 +19,14 @@ class Optimizer {
 public:
     Optimizer(const ParameterSet& parameters, const OptimizerOptions& options);
 
-    // Global 2-norm of the gradients, before clipping.
-    double gradient_norm(const ParameterSet& parameters, Stream& stream) const;
-    // One step with the rate `lr`, given that norm.
-    void step(ParameterSet& parameters, double gradient_norm, double lr, Stream& stream);
+    // A step in three parts, none of which waits for a device. schedule() says which step comes and at which rate;
+    // enqueue() takes the gradients' norm and changes weights and moments, unless that norm or the loss (1 element) is
+    // not finite; count_step() is told that it was. enqueue() alone may be recorded and played again.
+    void schedule(double lr);
+    void enqueue(ParameterSet& parameters, const Tensor& loss, Stream& stream);
+    void count_step() { ++steps_; }
+    // The squared 2-norm of the gradients of the last enqueue(), before clipping: 1 element, float64.
+    const Tensor& sum_of_squares() const { return sum_of_squares_; }
 
     // Steps taken so far. With the moments this is the whole state.
     std::int64_t steps() const { return steps_; }
@@ -34,6 +38,7 @@ private:
     OptimizerOptions options_;
     std::int64_t steps_ = 0;
     Tensor first_, second_;
+    Tensor schedule_, factors_, sum_of_squares_;
 };
 
 }  // namespace cover

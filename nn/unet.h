@@ -14,8 +14,9 @@ public:
     // channels: nine, from the first level down to the bottom and up again, each a multiple of 8.
     UNet(ParameterSet& parameters, std::int64_t in_channels, const std::vector<std::int64_t>& channels);
 
-    // x (N,D,H,W,Cin), pooled sides multiples of 16 (Error(configuration) otherwise). Features from coarse to fine:
-    // [0] = f5 at 1/16, ... [4] = f1 at full resolution. Only the first `levels` of them are computed.
+    // x (N,D,H,W,Cin) in the type that features shall have, pooled sides multiples of 16 (Error(configuration)
+    // otherwise). Features from coarse to fine: [0] = f5 at 1/16, ... [4] = f1 at full resolution. Only the first
+    // `levels` of them are computed.
     std::vector<Var> operator()(Graph& graph, const ParameterSet& parameters, const Var& x, int levels = 5) const;
 
 private:

@@ -108,6 +108,17 @@ TEST_CASE("apply: features and displacement of pictures are those of the network
                            expected.const_view(), 1e-4, 1e-5)
               .empty());
 
+    // With bfloat16 inside; what is written is float32 all the same.
+    const auto rounded = run_program(folder,
+                                     "apply --weights %d/w.safetensors --what features %d/a.png --out %d/h --tile "
+                                     "whole --device emulated --precision bf16");
+    REQUIRE_MESSAGE(rounded.code == 0, rounded.err);
+    const Npy half = read_npy(folder.path() + "/h/a.features.npy");
+    const ConstView half_view(half.values.data(), static_cast<std::int64_t>(half.values.size()));
+    CHECK(half.header == there.header);
+    CHECK(test::difference(half_view, expected.const_view(), 1, 3e-2).empty());
+    CHECK_FALSE(test::difference(half_view, expected.const_view(), 1, 1e-4).empty());
+
     // Tiles of the training run's patch by default, the same bytes whatever the threads.
     for (const char* run : {"1", "3"})
         REQUIRE(

@@ -7,6 +7,7 @@
 #include "autograd/ops.h"
 #include "cover/model.h"
 #include "cover/step.h"
+#include "kernels/elementwise.h"
 #include "nn/init.h"
 #include "tests/op_rows.h"
 
@@ -189,6 +190,26 @@ const std::map<std::string, Check>& checks() {
          [](Stream& s) {
              return gradcheck([](Graph& g, const std::vector<Var>& v) { return scale(g, v[0], -1.5); },
                               {random64({1, 1, 3, 4, 8}, 21)}, s);
+         }},
+        {"cast",
+         [](Stream& s) {
+             // There and back, through numbers that both types hold: values and gradients stay what they are. float64
+             // has no other type to be cast to, so that differences have nothing to say here.
+             const Shape shape{1, 1, 2, 3, 8};
+             const Tensor x = test::random_tensor(shape, DType::bfloat16, 27).converted(DType::float32);
+             const Tensor cotangent = test::random_tensor(shape, DType::bfloat16, 28).converted(DType::float32);
+             Tensor gradient = Tensor::zeros(shape);
+             Graph g(s, 2);
+             const Var there = cast(g, g.leaf(x, gradient), DType::bfloat16), back = cast(g, there, DType::float32);
+             if (there.value.dtype() != DType::bfloat16 || back.value.dtype() != DType::float32)
+                 return std::string("a value of another type");
+             g.backward(back, cotangent.clone());
+             for (std::int64_t i = 0; i < x.count(); ++i)
+                 if (test::element(there.value.view(), i) != test::element(x.view(), i) ||
+                     test::element(back.value.view(), i) != test::element(x.view(), i) ||
+                     test::element(gradient.view(), i) != test::element(cotangent.view(), i))
+                     return text("element ", i, " changed on its way");
+             return std::string();
          }},
         {"concat",
          [](Stream& s) {

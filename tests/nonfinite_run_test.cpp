@@ -66,6 +66,8 @@ TEST_CASE(
     CHECK(report["step"] == events[0]["step"]);
     // In float64 the same numbers are in range.
     CHECK(test::run_program(folder, "verify batch " + batch + " --precision fp64").code == 0);
+    // bfloat16 has the range of float32.
+    CHECK(test::run_program(folder, "verify batch " + batch + " --device emulated --precision bf16").code == 6);
     CHECK(test::run_program(folder, "verify batch %d/data.h5").code == 4);
 
     // The same run may go on once it is told how.

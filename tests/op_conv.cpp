@@ -34,6 +34,21 @@ std::vector<ConvParams> conv_cases() {
     for (const Grid& grid : grids())
         for (const auto& [c_in, c_out] : channels)
             for (const int kernel : {1, 3}) cases.push_back({1 + n++ % 3, grid, c_in, c_out, kernel});
+    // Multiples of 32 and 64, which matrix kernels ask for, at the edges of their tiles of 8 x 8 and 16 x 8 pixels.
+    constexpr std::array<std::array<std::int64_t, 2>, 11> wide = {{{32, 32},
+                                                                   {32, 64},
+                                                                   {64, 32},
+                                                                   {64, 64},
+                                                                   {96, 32},
+                                                                   {32, 96},
+                                                                   {192, 64},
+                                                                   {64, 128},
+                                                                   {128, 128},
+                                                                   {128, 64},
+                                                                   {128, 256}}};
+    for (const Grid& grid : {Grid{2, 1, 1, 1}, Grid{2, 1, 7, 8}, Grid{2, 1, 8, 9}, Grid{2, 1, 17, 23}, Grid{3, 3, 5, 9},
+                             Grid{3, 2, 16, 8}})
+        for (const auto& [c_in, c_out] : wide) cases.push_back({1 + n++ % 3, grid, c_in, c_out, 3});
     // Beyond one tile in every direction.
     cases.push_back({1, {2, 1, 37, 70}, 40, 72, 3});
     cases.push_back({2, {2, 1, 16, 16}, 136, 136, 3});
@@ -57,10 +72,10 @@ RowTest<ConvParams, ConvRun> conv_test() {
     return {"conv",
             conv_table(),
             conv_cases(),
-            [](const ConvParams& p) -> std::vector<Tensor> {
+            [](const ConvParams& p) -> Operands {
                 return {random_tensor({p.x_count()}, DType::float64, 1),
-                        random_tensor({p.weight_count()}, DType::float64, 2),
-                        random_tensor({p.c_out}, DType::float64, 3)};
+                        weights(random_tensor({p.weight_count()}, DType::float64, 2)),
+                        real(random_tensor({p.c_out}, DType::float64, 3))};
             },
             [](const ConvParams& p) -> std::vector<OutputSpec> {
                 const double terms = static_cast<double>(p.taps() * p.c_in);
@@ -76,9 +91,9 @@ RowTest<ConvParams, ConvBackwardDataRun> conv_backward_data_test() {
     return {"conv_backward_data",
             conv_backward_data_table(),
             conv_cases(),
-            [](const ConvParams& p) -> std::vector<Tensor> {
+            [](const ConvParams& p) -> Operands {
                 return {random_tensor({p.y_count()}, DType::float64, 4),
-                        random_tensor({p.weight_count()}, DType::float64, 5)};
+                        weights(random_tensor({p.weight_count()}, DType::float64, 5))};
             },
             [](const ConvParams& p) -> std::vector<OutputSpec> {
                 const double terms = static_cast<double>(p.taps() * p.c_out);
@@ -100,13 +115,18 @@ RowTest<ConvParams, ConvBackwardWeightRun> conv_backward_weight_test() {
         },
         [](const ConvParams& p) -> std::vector<OutputSpec> {
             const double terms = static_cast<double>(p.n * p.grid.pixels());
-            return {
-                {.name = "dweight",
-                 .count = p.weight_count(),
-                 .terms = terms,
-                 .scale = sum_size(terms),
-                 .start = Start::random},
-                {.name = "dbias", .count = p.c_out, .terms = terms, .scale = sum_size(terms), .start = Start::random}};
+            return {{.name = "dweight",
+                     .count = p.weight_count(),
+                     .terms = terms,
+                     .scale = sum_size(terms),
+                     .start = Start::random,
+                     .type = real_type},
+                    {.name = "dbias",
+                     .count = p.c_out,
+                     .terms = terms,
+                     .scale = sum_size(terms),
+                     .start = Start::random,
+                     .type = real_type}};
         },
         [](ConvBackwardWeightRun* run, Outputs out, Inputs in, const ConvParams& p, Stream& stream) {
             run(out[0], out[1], in[0], in[1], p, stream);
@@ -117,6 +137,44 @@ RowTest<ConvParams, ConvBackwardWeightRun> conv_backward_weight_test() {
 TEST_CASE("conv: every row") { check_table(conv_test()); }
 TEST_CASE("conv_backward_data: every row") { check_table(conv_backward_data_test()); }
 TEST_CASE("conv_backward_weight: every row") { check_table(conv_backward_weight_test()); }
+
+// check_table() samples its cases on the emulated device; these meet every kernel of a rung there: pixels one below,
+// at and one above a tile's sides, channels in whole and broken chunks, weights that stay and weights that travel.
+template <class Run>
+void check_rung(const RowTest<ConvParams, Run>& test, const std::string& name) {
+    const ConvParams cases[] = {{1, {2, 1, 17, 15}, 40, 32, 3}, {1, {2, 1, 16, 16}, 80, 64, 3},
+                                {1, {2, 1, 23, 9}, 16, 40, 3},  {2, {3, 3, 9, 17}, 8, 24, 3},
+                                {1, {2, 1, 7, 31}, 24, 72, 1},  {2, {2, 1, 9, 33}, 1, 40, 3},
+                                {1, {3, 2, 8, 5}, 1, 8, 3}};
+    std::size_t checked = 0;
+    for (const auto& row : test.table) {
+        const Stream* stream = device_stream(row.device);
+        if (row.name != name || !stream) continue;
+        for (const ConvParams& params : cases) {
+            if (!row.can_run(params, *stream->facts)) continue;
+            ++checked;
+            const std::string sentence = check_row(test, row, params);
+            CHECK_MESSAGE(sentence.empty(), row.name, " ", describe_conv(params), ": ", sentence);
+        }
+    }
+    CHECK(checked >= 5);
+}
+
+TEST_CASE("conv: rungs 4 and 5 of CUDA at the edges of their tiles") {
+    for (const char* name : {"cuda_4_tensor", "cuda_5_ldmatrix"}) {
+        check_rung(conv_test(), name);
+        check_rung(conv_backward_data_test(), name);
+        check_rung(conv_backward_weight_test(), name);
+    }
+}
+
+TEST_CASE("conv: rung 5 of CUDA where a block takes more than one tile") {
+    const RowTest<ConvParams, ConvRun> test = conv_test();
+    const ConvParams params{1584, {2, 1, 1, 1}, 8, 8, 3};  // a tile an image
+    for (const auto& row : test.table)
+        if (row.name == std::string("cuda_5_ldmatrix") && device_stream(row.device))
+            CHECK(check_row(test, row, params) == "");
+}
 
 TEST_CASE("conv: the formula, written as it stands in the specification") {
     for (const Grid& grid : {Grid{2, 1, 4, 5}, Grid{3, 3, 2, 4}}) {
@@ -169,7 +227,7 @@ TEST_CASE("conv_backward_weight: every row adds to what is there") {
     const ConvParams p{1, {2, 1, 1, 1}, 1, 8, 3};
     for (const auto& row : conv_backward_weight_table()) {
         if (!runs_on_host_memory(row, p)) continue;
-        Tensor dweight = Tensor::empty({72}, row.dtype), dbias = Tensor::empty({8}, row.dtype),
+        Tensor dweight = Tensor::empty({72}, real_type(row.dtype)), dbias = Tensor::empty({8}, real_type(row.dtype)),
                dy = Tensor::empty({8}, row.dtype), x = Tensor::empty({1}, row.dtype);
         dweight.fill(5);
         dbias.fill(1);

@@ -1,11 +1,14 @@
+#include <cmath>
+#include <limits>
+
 #include "kernels/elementwise.h"
 #include "tests/op_rows.h"
 
 namespace cover::test {
 namespace {
 
-const RegisteredTable registered[] = {RegisteredTable("add"), RegisteredTable("scale"), RegisteredTable("concat"),
-                                      RegisteredTable("split")};
+const RegisteredTable registered[] = {RegisteredTable("add"), RegisteredTable("scale"), RegisteredTable("cast"),
+                                      RegisteredTable("concat"), RegisteredTable("split")};
 
 std::vector<ElementwiseParams> flat_cases() {
     std::vector<ElementwiseParams> cases;
@@ -73,6 +76,50 @@ TEST_CASE("scale: every row, also in place") {
             run(out[1], out[1], p, stream);
         },
         describe_flat});
+}
+
+TEST_CASE("cast: every row") {
+    check_table(RowTest<ElementwiseParams, CastRun>{
+        "cast", cast_table(), flat_cases(),
+        [](const ElementwiseParams& p) -> std::vector<Tensor> { return {random_tensor({p.count}, DType::float64, 1)}; },
+        [](const ElementwiseParams& p) -> std::vector<OutputSpec> {
+            return {{.name = "y", .count = p.count, .exact = true, .type = cast_type}};
+        },
+        [](CastRun* run, Outputs out, Inputs in, const ElementwiseParams& p, Stream& stream) {
+            run(out[0], in[0], p, stream);
+        },
+        describe_flat});
+}
+
+TEST_CASE("cast: every row rounds to nearest even, and keeps what is no number") {
+    const double infinity = std::numeric_limits<double>::infinity(), largest = 0x1.FEp127;
+    // A last place is 2^-7 beside 1: ties to even, what lies just off a tie, overflow, signs of zero.
+    const std::vector<double> values = {1 + 0x1p-8,  1 + 0x3p-8, 1 + 0x1.01p-8, 1 + 0x2.FFp-8, -1 - 0x1p-8, 0x1.FF8p127,
+                                        0x1.FEFp127, -0.0,       infinity,      -infinity,     0x1p-133,    0x1p-134},
+                              expected = {1,       1 + 0x4p-8, 1 + 0x2p-8, 1 + 0x2p-8, -1,       infinity,
+                                          largest, -0.0,       infinity,   -infinity,  0x1p-133, 0};
+    const std::int64_t count = 50, given = static_cast<std::int64_t>(values.size());  // vectors, and a rest
+    for (const auto& row : cast_table()) {
+        const ElementwiseParams p{.count = count};
+        if (row.dtype == DType::float64 || !runs_on_host_memory(row, p)) continue;
+        const bool narrows = row.dtype == DType::float32;
+        Tensor x = Tensor::empty({count}, DType::float64), y = Tensor::empty({count}, cast_type(row.dtype));
+        for (std::int64_t i = 0; i < count; ++i) {
+            const auto which = static_cast<std::size_t>(i % given);
+            x.data<double>()[i] = narrows ? values[which] : expected[which];
+        }
+        x.data<double>()[7] = x.data<double>()[49] = std::nan("");
+        x = x.converted(row.dtype);
+        row.run(y.view(), x.const_view(), p, cpu_stream());
+        for (std::int64_t i = 0; i < count; ++i) {
+            const double got = element(y.view(), i), wanted = expected[static_cast<std::size_t>(i % given)];
+            if (i == 7 || i == 49)
+                CHECK_MESSAGE(std::isnan(got), row.name);
+            else
+                CHECK_MESSAGE((got == wanted && std::signbit(got) == std::signbit(wanted)), row.name, " (",
+                              name_of(row.dtype), ") element ", i, ": ", got, " instead of ", wanted);
+        }
+    }
 }
 
 TEST_CASE("concat: every row") {

@@ -55,6 +55,7 @@ TEST_CASE("local_attention: every row") {
                      .count = p.y_count(),
                      .terms = logit_terms(p),
                      .scale = static_cast<double>(p.radius),
+                     .type = real_type,
                      .relative = p.grid.pixels() > 1}};
         },
         [](LocalAttentionRun* run, Outputs out, Inputs in, const LocalAttentionParams& p, Stream& stream) {
@@ -66,8 +67,8 @@ TEST_CASE("local_attention: every row") {
 TEST_CASE("local_attention_backward: every row") {
     check_table(RowTest<LocalAttentionParams, LocalAttentionBackwardRun>{
         "local_attention_backward", local_attention_backward_table(), attention_cases(),
-        [](const LocalAttentionParams& p) -> std::vector<Tensor> {
-            return {random_tensor({p.y_count()}, DType::float64, 3),
+        [](const LocalAttentionParams& p) -> Operands {
+            return {real(random_tensor({p.y_count()}, DType::float64, 3)),
                     random_tensor({p.q_count()}, DType::float64, 1, -2, 2),
                     random_tensor({p.q_count()}, DType::float64, 2, -2, 2)};
         },
@@ -94,7 +95,7 @@ TEST_CASE("local_attention: equal logits average the offsets inside, in the corn
     for (const auto& row : local_attention_table()) {
         if (!runs_on_host_memory(row, p)) continue;
         const Tensor q = Tensor::zeros({p.q_count()}, row.dtype), k = random_tensor({p.q_count()}, row.dtype, 2);
-        Tensor y = Tensor::empty({p.y_count()}, row.dtype);
+        Tensor y = Tensor::empty({p.y_count()}, real_type(row.dtype));
         row.run(y.view(), q.view(), k.view(), p, cpu_stream());
         // Corner (0, 0): rows 0..2, columns 0..2. Pixel (1, 3): rows -1..1, columns -2..0. Pixel (2, 1): -2..0, -1..2.
         const auto at = [&](std::int64_t h, std::int64_t w, std::int64_t axis) {
@@ -143,7 +144,7 @@ TEST_CASE("local_attention: large logits do not overflow, and what lies outside 
         if (!runs_on_host_memory(row, p)) continue;
         const auto run = [&](double q0, double k0, double k1) {
             const Tensor q = tensor_of({q0, 0}).converted(row.dtype), k = tensor_of({k0, k1}).converted(row.dtype);
-            Tensor y = Tensor::empty({p.y_count()}, row.dtype);
+            Tensor y = Tensor::empty({p.y_count()}, real_type(row.dtype));
             row.run(y.view(), q.view(), k.view(), p, cpu_stream());
             return values_of(y);
         };

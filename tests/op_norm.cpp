@@ -63,17 +63,17 @@ RowTest<GroupNormParams, GroupNormRun> group_norm_test(double offset = 0) {
     return {"group_norm",
             group_norm_table(),
             norm_cases(),
-            [offset](const GroupNormParams& p) -> std::vector<Tensor> {
+            [offset](const GroupNormParams& p) -> Operands {
                 return {random_tensor({p.count()}, DType::float64, 1, offset - 1, offset + 1),
-                        random_tensor({p.channels}, DType::float64, 2, 0.5, 2),
-                        random_tensor({p.channels}, DType::float64, 3)};
+                        real(random_tensor({p.channels}, DType::float64, 2, 0.5, 2)),
+                        real(random_tensor({p.channels}, DType::float64, 3))};
             },
             [offset](const GroupNormParams& p) -> std::vector<OutputSpec> {
                 // The statistics are means: their error does not grow with the number of terms.
                 const double size = 1 + offset;
                 return {{.name = "y", .count = p.count(), .terms = 4 * size * size, .scale = 4},
-                        {.name = "mean", .count = p.n * p.groups, .scale = size, .relative = false},
-                        {.name = "rstd", .count = p.n * p.groups, .terms = 4 * size, .scale = 4}};
+                        {.name = "mean", .count = p.n * p.groups, .scale = size, .type = real_type, .relative = false},
+                        {.name = "rstd", .count = p.n * p.groups, .terms = 4 * size, .scale = 4, .type = real_type}};
             },
             [](GroupNormRun* run, Outputs out, Inputs in, const GroupNormParams& p, Stream& stream) {
                 run(out[0], out[1], out[2], in[0], in[1], in[2], p, stream);
@@ -85,28 +85,41 @@ RowTest<GroupNormParams, GroupNormBackwardRun> group_norm_backward_test() {
     return {"group_norm_backward",
             group_norm_backward_table(),
             norm_cases(),
-            [](const GroupNormParams& p) -> std::vector<Tensor> {
+            [](const GroupNormParams& p) -> Operands {
                 const Tensor x = random_tensor({p.count()}, DType::float64, 1),
                              gamma = random_tensor({p.channels}, DType::float64, 2, 0.5, 2),
                              beta = random_tensor({p.channels}, DType::float64, 3);
                 Tensor dy = random_tensor({p.count()}, DType::float64, 4);
                 const Statistics statistics = statistics_of(x, p);
+                const Tensor stored = rounded_to(x, DType::bfloat16, DType::float64);
                 // No cotangent at the kink of LeakyReLU, where rounding decides the slope.
                 for (std::int64_t i = 0; i < p.count(); ++i) {
                     const std::int64_t c = i % p.channels,
                                        group = i / (p.pixels * p.channels) * p.groups + c / (p.channels / p.groups);
-                    const double z = (x.data<double>()[i] - statistics.mean.data<double>()[group]) *
-                                         statistics.rstd.data<double>()[group] * gamma.data<double>()[c] +
-                                     beta.data<double>()[c];
-                    if (std::abs(z) < 1e-4) dy.data<double>()[i] = 0;
+                    for (const Tensor* of : {&x, &stored}) {
+                        const double z = (of->data<double>()[i] - statistics.mean.data<double>()[group]) *
+                                             statistics.rstd.data<double>()[group] * gamma.data<double>()[c] +
+                                         beta.data<double>()[c];
+                        if (std::abs(z) < 1e-4) dy.data<double>()[i] = 0;
+                    }
                 }
-                return {dy, x, statistics.mean, statistics.rstd, gamma, beta};
+                return {dy, x, real(statistics.mean), real(statistics.rstd), real(gamma), real(beta)};
             },
             [](const GroupNormParams& p) -> std::vector<OutputSpec> {
                 const double terms = static_cast<double>(p.n * p.pixels), size = 2 * std::sqrt(terms);
                 return {{.name = "dx", .count = p.count(), .terms = 4, .scale = 16},
-                        {.name = "dgamma", .count = p.channels, .terms = terms, .scale = size, .start = Start::random},
-                        {.name = "dbeta", .count = p.channels, .terms = terms, .scale = size, .start = Start::random}};
+                        {.name = "dgamma",
+                         .count = p.channels,
+                         .terms = terms,
+                         .scale = size,
+                         .start = Start::random,
+                         .type = real_type},
+                        {.name = "dbeta",
+                         .count = p.channels,
+                         .terms = terms,
+                         .scale = size,
+                         .start = Start::random,
+                         .type = real_type}};
             },
             [](GroupNormBackwardRun* run, Outputs out, Inputs in, const GroupNormParams& p, Stream& stream) {
                 run(out[0], out[1], out[2], in[0], in[1], in[2], in[3], in[4], in[5], p, stream);
@@ -160,10 +173,10 @@ TEST_CASE("group_norm_backward: every row adds to what is there") {
     const GroupNormParams p{1, 2, 8, 1, 1e-5, 1.0};
     for (const auto& row : group_norm_backward_table()) {
         if (!runs_on_host_memory(row, p)) continue;
-        Tensor dx = Tensor::empty({16}, row.dtype), dgamma = Tensor::empty({8}, row.dtype),
-               dbeta = Tensor::empty({8}, row.dtype), dy = Tensor::empty({16}, row.dtype),
-               x = Tensor::empty({16}, row.dtype), ones = Tensor::empty({8}, row.dtype);
-        const Tensor zeros = Tensor::zeros({8}, row.dtype);
+        const DType real = real_type(row.dtype);
+        Tensor dx = Tensor::empty({16}, row.dtype), dgamma = Tensor::empty({8}, real), dbeta = Tensor::empty({8}, real),
+               dy = Tensor::empty({16}, row.dtype), x = Tensor::empty({16}, row.dtype), ones = Tensor::empty({8}, real);
+        const Tensor zeros = Tensor::zeros({8}, real);
         ones.fill(1);
         dgamma.fill(10);
         dbeta.fill(20);

@@ -2,6 +2,7 @@
 // and its shapes once; a new row is then tested without another line.
 #pragma once
 
+#include <algorithm>
 #include <cstring>
 #include <functional>
 #include <optional>
@@ -33,6 +34,29 @@ enum class Start {
     random,        // accumulated into or updated in place, from this start
 };
 
+// The type of an argument beside a row of dtype `row`: activation_type, real_type of core/dtype.h, or another.
+using TypeOf = DType(DType row);
+constexpr DType activation_type(DType row) { return row; }
+constexpr DType float64_type(DType) { return DType::float64; }
+
+struct Operand {
+    Tensor values;  // any type; rounded to the argument's
+    TypeOf* type = activation_type;
+    // The row multiplies by these rounded to its dtype, and rounds them itself: the reference is given the rounded
+    // ones.
+    bool rounded_by_row = false;
+
+    Operand(Tensor values_, TypeOf* type_ = activation_type, bool rounded_by_row_ = false)
+        : values(std::move(values_)), type(type_), rounded_by_row(rounded_by_row_) {}
+};
+inline Operand real(Tensor values) { return {std::move(values), real_type}; }
+inline Operand weights(Tensor values) { return {std::move(values), real_type, true}; }
+
+struct Operands : std::vector<Operand> {
+    using std::vector<Operand>::vector;
+    Operands(const std::vector<Tensor>& activations) : std::vector<Operand>(activations.begin(), activations.end()) {}
+};
+
 struct OutputSpec {
     const char* name;
     std::int64_t count;
@@ -40,10 +64,12 @@ struct OutputSpec {
     double scale = 1;  // size of one element
     bool exact = false;
     Start start = Start::not_a_number;
-    double low = -1, high = 1;     // of the random start
-    std::optional<DType> dtype{};  // the row's where empty
+    double low = -1, high = 1;  // of the random start
+    TypeOf* type = activation_type;
     // Elements whose exact value is 0 (a derivative that cancels) have no relative error.
     bool relative = true;
+    // Products in that sum, where `terms` also stands for what magnifies their rounding; 0: as many as terms.
+    double products = 0;
 };
 
 using Outputs = std::span<const View>;
@@ -56,7 +82,7 @@ struct RowTest {
     const char* op;
     std::span<const Row> table;
     std::vector<Params> cases;
-    std::function<std::vector<Tensor>(const Params&)> inputs;  // any type; rounded to the row's
+    std::function<Operands(const Params&)> inputs;
     std::function<std::vector<OutputSpec>(const Params&)> outputs;
     std::function<void(Run*, Outputs, Inputs, const Params&, Stream&)> call;
     std::function<std::string(const Params&)> describe;
@@ -84,20 +110,24 @@ Tensor start_of(const OutputSpec& spec, DType dtype, std::size_t index);
 // Empty, or a sentence: the output differs, or its tolerance is so wide that it would hide a missing term.
 std::string compare_output(const OutputSpec& spec, ConstView got, ConstView expected, DType row_dtype);
 
-// What the float64 reference says, from inputs and starts rounded to `dtype`.
+// The same for a vendor's row in bfloat16, which may round on its way (kernels/cuda/vendor/rows.cuh): to what the
+// project promises of a bfloat16 output, 5e-3 of the whole.
+std::string compare_rounded_twice(const OutputSpec& spec, ConstView got, ConstView expected);
+
+// What the float64 reference says, from inputs and starts rounded as a row of `dtype` has them.
 template <class Params, class Run>
-std::vector<Tensor> expected_outputs(const RowTest<Params, Run>& test, const Params& params,
-                                     const std::vector<Tensor>& inputs, const std::vector<OutputSpec>& specs,
-                                     DType dtype) {
+std::vector<Tensor> expected_outputs(const RowTest<Params, Run>& test, const Params& params, const Operands& inputs,
+                                     const std::vector<OutputSpec>& specs, DType dtype) {
     const Variant<Params, Run>* reference = nullptr;
     for (const auto& row : test.table)
         if (std::string(row.name) == "ref" && row.dtype == DType::float64) reference = &row;
     require(reference != nullptr, ErrorKind::internal, "[test] ", test.op, " has no float64 reference row");
     std::vector<Tensor> rounded, outputs;
-    for (const Tensor& input : inputs) rounded.push_back(rounded_to(input, dtype, DType::float64));
+    for (const Operand& input : inputs)
+        rounded.push_back(rounded_to(input.values, input.rounded_by_row ? dtype : input.type(dtype), DType::float64));
     for (std::size_t i = 0; i < specs.size(); ++i)
-        outputs.push_back(rounded_to(start_of(specs[i], specs[i].dtype.value_or(dtype), i),
-                                     specs[i].dtype.value_or(dtype), DType::float64));
+        outputs.push_back(
+            rounded_to(start_of(specs[i], specs[i].type(dtype), i), specs[i].type(dtype), DType::float64));
     std::vector<ConstView> in;
     std::vector<View> out;
     for (const Tensor& t : rounded) in.push_back(t.const_view());
@@ -111,10 +141,10 @@ std::vector<Tensor> expected_outputs(const RowTest<Params, Run>& test, const Par
 // three orders of fibers) and for shifted inputs.
 template <class Params, class Run>
 std::string check_row(const RowTest<Params, Run>& test, const Variant<Params, Run>& row, const Params& params) {
-    std::vector<Tensor> inputs = test.inputs(params);
+    Operands inputs = test.inputs(params);
     // A row of TF32 rounds its operands; on operands that are rounded already it must be as good as any other.
     if (row.math == Math::tf32)
-        for (Tensor& input : inputs) input = rounded_to_tf32(input);
+        for (Operand& input : inputs) input.values = rounded_to_tf32(input.values);
     const std::vector<OutputSpec> specs = test.outputs(params);
     const std::vector<Tensor> expected = expected_outputs(test, params, inputs, specs, row.dtype);
     std::vector<Tensor> first;
@@ -125,14 +155,15 @@ std::string check_row(const RowTest<Params, Run>& test, const Variant<Params, Ru
         // Rows of a device may count on 16 bytes, which every tensor of a step keeps.
         const std::int64_t shift = row.device == Device::cpu ? 1 : 16 / static_cast<std::int64_t>(size_of(row.dtype));
         require(stream != nullptr, ErrorKind::internal, "[test] ", name_of(row.device), " is not there");
-        for (const Tensor& input : inputs) fenced.emplace_back(input, row.dtype, threads == 3 ? shift : 0, row.device);
+        for (const Operand& input : inputs)
+            fenced.emplace_back(input.values, input.type(row.dtype), threads == 3 ? shift : 0, row.device);
         for (const FencedInput& input : fenced) in.push_back(input.view());
         std::vector<Guarded> guarded;
         std::vector<View> out;
         guarded.reserve(specs.size());
         for (std::size_t i = 0; i < specs.size(); ++i) {
-            guarded.emplace_back(specs[i].count, specs[i].dtype.value_or(row.dtype));
-            guarded.back().copy_from(start_of(specs[i], specs[i].dtype.value_or(row.dtype), i).const_view());
+            guarded.emplace_back(specs[i].count, specs[i].type(row.dtype));
+            guarded.back().copy_from(start_of(specs[i], specs[i].type(row.dtype), i).const_view());
             out.push_back(guarded.back().on(row.device));
         }
         const auto order = threads == 2   ? cuda::emulated::FiberOrder::forward
@@ -145,12 +176,16 @@ std::string check_row(const RowTest<Params, Run>& test, const Variant<Params, Ru
             out[i] = guarded[i].view();
         }
         for (std::size_t i = 0; i < inputs.size(); ++i)
-            if (!same_bits(fenced[i].on_host().const_view(), FencedInput(inputs[i], row.dtype, 0).view()))
+            if (!same_bits(fenced[i].on_host().const_view(),
+                           FencedInput(inputs[i].values, inputs[i].type(row.dtype), 0).view()))
                 return text("input ", i, " was written to");
         for (std::size_t i = 0; i < specs.size(); ++i) {
             if (!guarded[i].intact()) return text(specs[i].name, ": wrote outside of its output");
             if (threads == 2) {
-                const std::string sentence = compare_output(specs[i], out[i], expected[i].const_view(), row.dtype);
+                const std::string sentence =
+                    row.by_name_only && row.dtype == DType::bfloat16
+                        ? compare_rounded_twice(specs[i], out[i], expected[i].const_view())
+                        : compare_output(specs[i], out[i], expected[i].const_view(), row.dtype);
                 if (!sentence.empty()) return sentence;
                 Tensor kept = Tensor::empty({specs[i].count}, out[i].dtype);
                 std::memcpy(kept.view().data, out[i].data, kept.bytes());
@@ -163,23 +198,38 @@ std::string check_row(const RowTest<Params, Run>& test, const Variant<Params, Ru
     return {};
 }
 
+// What a run of the table tests is narrowed to, for sanitizers and checks of one device:
+// COVER_TEST_DEVICE=cpu|emulated| cuda keeps the rows of one device, COVER_TEST_EVERY=N of each row's cases every N-th
+// (and no row that is there by name only).
+struct Narrowed {
+    std::optional<Device> device;
+    std::size_t stride = 1;
+};
+const Narrowed& narrowed();
+
 // Every row that this machine can run, on every case that the row takes. A row that takes none of the cases on any
-// machine is a failure.
+// machine is a failure; one that is there by name only may lack what it needs, and is then named with its reason.
 template <class Params, class Run>
 void check_table(const RowTest<Params, Run>& test) {
     DeviceFacts every_feature{
         .avx2 = true, .avx512 = true, .compute_capability = 90, .shared_memory_per_block = std::int64_t{1} << 20};
     bool any = false;
-    std::size_t emulated_rows = 0;
+    std::size_t slow_rows = 0;
+    std::string left_out;
     for (const auto& row : test.table) {
+        if (narrowed().device && row.device != *narrowed().device) continue;
+        if (narrowed().stride > 1 && row.by_name_only) continue;  // a vendor's kernels are not ours to sanitize
         const Stream* stream = device_stream(row.device);
         if (!stream) continue;
         bool reachable = false;
-        // The emulation is slow: of a long list every eleventh case, which is prime to the numbers of channels and
-        // kernels that alternate in it; each row begins at another.
-        const std::size_t stride = row.device == Device::emulated && test.cases.size() > 300 ? 11 : 1,
-                          first = emulated_rows % stride;
-        emulated_rows += row.device == Device::emulated;
+        // The emulation is slow, and so are the plans that a vendor's library makes for each shape: of a long list
+        // every eleventh case, which is prime to the numbers of channels and kernels that alternate in it; each row
+        // begins at another.
+        const bool slow = row.device == Device::emulated || row.by_name_only;
+        const std::size_t stride = slow && test.cases.size() > 300 ? std::max<std::size_t>(11, narrowed().stride)
+                                                                   : narrowed().stride,
+                          first = slow_rows % stride;
+        slow_rows += slow;
         for (std::size_t i = first; i < test.cases.size(); i += stride) {
             const Params& params = test.cases[i];
             reachable = reachable || row.can_run(params, every_feature);
@@ -191,9 +241,15 @@ void check_table(const RowTest<Params, Run>& test) {
                                  : text(test.op, ":", row.name, " (", name_of(row.dtype), ") ", test.describe(params));
             CHECK_MESSAGE(sentence.empty(), where, ": ", sentence);
         }
-        CHECK_MESSAGE(reachable, test.op, ":", row.name, " takes none of the test's shapes");
+        if (!reachable && row.by_name_only && row.why_not)
+            left_out += text(" ", row.name, " (", name_of(row.dtype), ", ", row.math == Math::tf32 ? "tf32" : "exact",
+                             "): ", row.why_not(test.cases[first], *stream->facts), ".");
+        else
+            CHECK_MESSAGE((reachable || narrowed().stride > 1),
+                          text(test.op, ":", row.name, " takes none of the test's shapes"));
     }
     if (!any) skip(text("no row of ", test.op, " runs on this machine"));
+    if (!left_out.empty()) skip(text("these rows were not tested:", left_out));
 }
 
 // For tests that hand tensors of the host to every row: the CPU's rows and the emulation's. check_table() holds the

@@ -70,9 +70,15 @@ double coordinate_size(const WarpParams& p) {
 
 double corners(const WarpParams& p) { return p.grid.spatial_dims == 2 ? 4 : 8; }
 
-OutputSpec spec(const char* name, std::int64_t count, const WarpParams& p, double more_terms, double size) {
+OutputSpec spec(const char* name, std::int64_t count, const WarpParams& p, double more_terms, double size,
+                TypeOf* type = activation_type) {
     const double blur = coordinate_size(p);
-    return {.name = name, .count = count, .terms = corners(p) * more_terms * blur * blur, .scale = size};
+    return {.name = name,
+            .count = count,
+            .terms = corners(p) * more_terms * blur * blur,
+            .scale = size,
+            .type = type,
+            .products = corners(p) * more_terms};
 }
 
 Tensor warped(const Tensor& source, const Tensor& field, const WarpParams& p) {
@@ -85,14 +91,14 @@ RowTest<WarpParams, WarpBackwardRun> warp_backward_test() {
     return {"warp_backward",
             warp_backward_table(),
             warp_cases(),
-            [](const WarpParams& p) -> std::vector<Tensor> {
+            [](const WarpParams& p) -> Operands {
                 return {random_tensor({p.source_count()}, DType::float64, 3),
-                        random_tensor({p.source_count()}, DType::float64, 1), safe_field(p)};
+                        random_tensor({p.source_count()}, DType::float64, 1), real(safe_field(p))};
             },
             [](const WarpParams& p) -> std::vector<OutputSpec> {
                 return {spec("dsource", p.source_count(), p, 4, 1),
                         spec("dfield", p.field_count(), p, static_cast<double>(p.channels),
-                             std::sqrt(static_cast<double>(p.channels)))};
+                             std::sqrt(static_cast<double>(p.channels)), real_type)};
             },
             [](WarpBackwardRun* run, Outputs out, Inputs in, const WarpParams& p, Stream& stream) {
                 run(out[0], out[1], in[0], in[1], in[2], p, stream);
@@ -105,8 +111,8 @@ RowTest<WarpParams, WarpBackwardRun> warp_backward_test() {
 TEST_CASE("warp: every row") {
     check_table(RowTest<WarpParams, WarpRun>{
         "warp", warp_table(), warp_cases(),
-        [](const WarpParams& p) -> std::vector<Tensor> {
-            return {random_tensor({p.source_count()}, DType::float64, 1), safe_field(p)};
+        [](const WarpParams& p) -> Operands {
+            return {random_tensor({p.source_count()}, DType::float64, 1), real(safe_field(p))};
         },
         [](const WarpParams& p) -> std::vector<OutputSpec> { return {spec("y", p.source_count(), p, 1, 1)}; },
         [](WarpRun* run, Outputs out, Inputs in, const WarpParams& p, Stream& stream) {
@@ -121,7 +127,7 @@ TEST_CASE("warp_backward: every row, the field's gradient alone and the source's
     RowTest<WarpParams, WarpBackwardRun> test = warp_backward_test();
     test.outputs = [](const WarpParams& p) -> std::vector<OutputSpec> {
         return {spec("dfield", p.field_count(), p, static_cast<double>(p.channels),
-                     std::sqrt(static_cast<double>(p.channels)))};
+                     std::sqrt(static_cast<double>(p.channels)), real_type)};
     };
     test.call = [](WarpBackwardRun* run, Outputs out, Inputs in, const WarpParams& p, Stream& stream) {
         run(View{}, out[0], in[0], in[1], in[2], p, stream);
@@ -142,7 +148,7 @@ TEST_CASE("warp: a zero field is exactly the identity, for every row") {
             const WarpParams p{2, grid, 8, WarpConvention::exact};
             if (!runs_on_host_memory(row, p)) continue;
             const Tensor source = random_tensor({p.source_count()}, row.dtype, 1),
-                         field = Tensor::zeros({p.field_count()}, row.dtype);
+                         field = Tensor::zeros({p.field_count()}, real_type(row.dtype));
             Tensor y = Tensor::empty({p.source_count()}, row.dtype);
             row.run(y.view(), source.view(), field.view(), p, cpu_stream());
             CHECK_MESSAGE(same_bits(y.view(), source.view()), row.name, " ", describe_warp(p));
@@ -197,7 +203,8 @@ TEST_CASE("warp: many pixels that read one source pixel") {
         Tensor dy = Tensor::empty({p.source_count()}, row.dtype),
                dsource = Tensor::empty({p.source_count()}, row.dtype);
         dy.fill(0.5);
-        const Tensor source = random_tensor({p.source_count()}, row.dtype, 1), typed_field = field.converted(row.dtype);
+        const Tensor source = random_tensor({p.source_count()}, row.dtype, 1),
+                     typed_field = field.converted(real_type(row.dtype));
         row.run(dsource.view(), View{}, dy.view(), source.view(), typed_field.view(), p, cpu_stream());
         std::vector<double> expected(static_cast<std::size_t>(p.source_count()), 0.0);
         for (std::size_t n = 0; n < 2; ++n)

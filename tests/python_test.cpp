@@ -51,6 +51,10 @@ TEST_CASE("python: the exported cover_unet.py needs torch alone and agrees with 
     run_script("unet_module.py", "--cover '" COVER_PROGRAM "'" + golden_files());
 }
 
+TEST_CASE("python: the tables of gpu-bench find every pass, and the floor of a step is what it is by hand") {
+    run_script("gpu_tables.py", "--cover '" COVER_PROGRAM "'");
+}
+
 TEST_CASE("python: an .npz becomes a patch file that cover reads") {
     run_script("npz_to_patches.py", "--cover '" COVER_PROGRAM "'");
 }

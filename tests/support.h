@@ -63,8 +63,9 @@ Tensor random_tensor(const Shape& shape, DType dtype, std::uint32_t stream, doub
 double element(ConstView v, std::int64_t i);
 
 // Empty when `got` equals `expected`; otherwise a sentence. A non-finite value is reported before anything is compared.
-// Fails unless |got - expected| <= absolute for every element and the relative 2-norm of the difference is <= relative.
-std::string difference(ConstView got, ConstView expected, double absolute, double relative);
+// Fails unless |got - expected| <= absolute + proportional * |expected| for every element and the relative 2-norm of
+// the difference is <= relative.
+std::string difference(ConstView got, ConstView expected, double absolute, double relative, double proportional = 0);
 
 // Rounding bound of a sum of `terms` products of size about `scale` in the given type: c * eps * sqrt(terms) * scale.
 double tolerance(DType dtype, double terms, double scale = 1.0);

@@ -259,13 +259,17 @@ TEST_CASE("views: the unreachable share is the spec's, section 10") {
 }
 
 TEST_CASE("views: the blur is a Gaussian: it keeps a constant, spreads a point by sigma, and is the identity at 0.05") {
-    std::vector<float> image(65 * 65, 0.0f);
-    image[32 * 65 + 32] = 1;
-    gaussian_blur(image.data(), 2, {1, 65, 65}, 1, 3.0, Border::zero);
+    const auto blurred = [](Tensor image, double sigma, Border border) {
+        blur(image, {sigma}, 2, border, test::cpu_stream());
+        return image;
+    };
+    Tensor image = Tensor::zeros({1, 1, 65, 65, 1});
+    image.data<float>()[32 * 65 + 32] = 1;
+    image = blurred(image, 3.0, Border::zero);
     double sum = 0, variance_h = 0, variance_w = 0;
     for (int h = 0; h < 65; ++h)
         for (int w = 0; w < 65; ++w) {
-            const double value = image[static_cast<std::size_t>(h * 65 + w)];
+            const double value = image.data<float>()[h * 65 + w];
             sum += value;
             variance_h += value * (h - 32) * (h - 32);
             variance_w += value * (w - 32) * (w - 32);
@@ -274,16 +278,17 @@ TEST_CASE("views: the blur is a Gaussian: it keeps a constant, spreads a point b
     CHECK(std::sqrt(variance_h) == doctest::Approx(3).epsilon(0.01));
     CHECK(std::sqrt(variance_w) == doctest::Approx(3).epsilon(0.01));
     // Zeros lie outside: a line blurred across its one pixel loses what falls beside it.
-    std::vector<float> line(9, 1.0f);
-    gaussian_blur(line.data(), 2, {1, 1, 9}, 1, 3.0, Border::zero);
-    CHECK(line[4] < 0.2f);
-    std::vector<float> constant(7 * 5 * 2, 0.25f);
-    gaussian_blur(constant.data(), 2, {1, 7, 5}, 2, 2.0, Border::reflect);
-    for (const float v : constant) CHECK(v == doctest::Approx(0.25f));
-    std::vector<float> point(9, 0.0f);
-    point[4] = 1;
-    gaussian_blur(point.data(), 2, {1, 1, 9}, 1, 0.05, Border::reflect);
-    CHECK(point[4] == 1.0f);
+    Tensor line = Tensor::empty({1, 1, 1, 9, 1});
+    line.fill(1);
+    CHECK(blurred(line, 3.0, Border::zero).data<float>()[4] < 0.2f);
+    Tensor constant = Tensor::empty({1, 1, 7, 5, 2});
+    constant.fill(0.25);
+    constant = blurred(constant, 2.0, Border::reflect);
+    for (std::int64_t i = 0; i < constant.count(); ++i)
+        CHECK(std::as_const(constant).data<float>()[i] == doctest::Approx(0.25f));
+    Tensor point = Tensor::zeros({1, 1, 1, 9, 1});
+    point.data<float>()[4] = 1;
+    CHECK(blurred(point, 0.05, Border::reflect).data<float>()[4] == 1.0f);
 }
 
 TEST_CASE("views: the appearance of x_a changes as configured and never touches x_b") {

@@ -64,7 +64,9 @@ def report(path):
               (["masked_l1", "masked_l1_backward"], by_bytes),
               (["masked_cosine", "masked_cosine_backward"], by_bytes),
               (["add"], by_bytes), (["scale"], by_bytes), (["sum_of_squares"], by_bytes), (["adam"], by_bytes),
-              (["sgd"], by_bytes)]
+              (["sgd"], by_bytes), (["optimizer_factors"], by_bytes), (["cast"], by_bytes), (["cut_views"], by_bytes),
+              (["uniform_noise"], by_bytes), (["add_noise"], by_bytes), (["change_contrast"], by_bytes),
+              (["gaussian_blur"], by_flops), (["fill_blocks"], by_bytes)]
     known = {op for ops, _ in groups for op in ops}
     unknown = {row["op"] for row in rows} - known
     if unknown:

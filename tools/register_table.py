@@ -17,7 +17,7 @@ def main():
     kernels, kernel, architecture, spills = {}, None, None, None
     for line in text.splitlines():
         if found := re.search(r"entry function '(?:void )?(.+?)\((?:.*)\)' for '(sm_\w+)'", line):
-            kernel = re.sub(r"cover::cuda::native::(\w+::)?", "", found[1])
+            kernel = re.sub(r"cover::cuda::native::(\w+::)?|cover::", "", found[1])
             architecture = found[2]
         elif found := re.search(r"(\d+) bytes spill stores", line):
             spills = found[1]

@@ -57,7 +57,7 @@ else
     absent nvcc "not found; built for the CPU"
 fi
 cudnn=$(/sbin/ldconfig -p 2> /dev/null | sed -n 's/.*=> \(.*libcudnn\.so\.[0-9]*\)$/\1/p' | head -n 1)
-if [ -n "$cudnn" ]; then found cuDNN "$cudnn"; else absent cuDNN "not found; nothing needs it"; fi
+if [ -n "$cudnn" ]; then found cuDNN "$cudnn"; else absent cuDNN "not found; only the rows vendor_cudnn need it"; fi
 gpu=$(nvidia-smi -L 2> /dev/null | head -n 1 || true)
 case "$gpu" in
 GPU*) found GPU "${gpu%% (UUID*}" ;;

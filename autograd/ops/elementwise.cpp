@@ -30,6 +30,23 @@ Var scale(Graph& graph, const Var& x, double factor) {
                         });
 }
 
+Var cast(Graph& graph, const Var& x, DType dtype) {
+    const DType from = x.value.dtype();
+    if (dtype == from) return x;
+    require(dtype == cast_type(from), ErrorKind::internal, "[cast] ", name_of(from), " is not cast to ",
+            name_of(dtype));
+    const ElementwiseParams params{.count = x.value.count()};
+    Tensor y = Tensor::empty(x.shape(), dtype, x.value.device());
+    cast(y.view(), x.value.view(), params, graph.stream());
+
+    return graph.record("cast", std::move(y), {&x},
+                        [params, from, place = Var{{}, x.node, nullptr}](Graph& g, const Tensor& dy) {
+                            Tensor dx = Tensor::empty(dy.shape(), from, dy.device());
+                            cast(dx.view(), dy.view(), params, g.stream());
+                            g.accumulate(place, std::move(dx));
+                        });
+}
+
 Var concat(Graph& graph, const Var& a, const Var& b) {
     const Shape sa = a.shape(), sb = b.shape();
     const ConcatParams params{.pixels = sa.count() / sa[4], .c_a = sa[4], .c_b = sb[4]};

@@ -8,13 +8,14 @@ Var local_attention(Graph& graph, const Var& q, const Var& k, int heads, int hea
     const Shape& s = q.shape();
     const LocalAttentionParams params{
         .n = s[0], .grid = graph.grid_of(q.value), .heads = heads, .head_dim = head_dim, .radius = radius};
-    Tensor y = Tensor::empty({s[0], s[1], s[2], s[3], graph.spatial_dims()}, q.value.dtype(), q.value.device());
+    const DType dtype = q.value.dtype();
+    Tensor y = Tensor::empty({s[0], s[1], s[2], s[3], graph.spatial_dims()}, real_type(dtype), q.value.device());
     local_attention(y.view(), q.value.view(), k.value.view(), params, graph.stream());
 
     return graph.record("local_attention", std::move(y), {&q, &k},
                         [=, q = Kept(q), k = Kept(k)](Graph& g, const Tensor& dy) {
-                            Tensor dq = Tensor::empty(q.shape(), dy.dtype(), dy.device());
-                            Tensor dk = Tensor::empty(k.shape(), dy.dtype(), dy.device());
+                            Tensor dq = Tensor::empty(q.shape(), dtype, dy.device());
+                            Tensor dk = Tensor::empty(k.shape(), dtype, dy.device());
                             local_attention_backward(dq.view(), dk.view(), dy.view(), q.value(g.stream()).const_view(),
                                                      k.value(g.stream()).const_view(), params, g.stream());
                             g.accumulate(q.place(), std::move(dq));

@@ -27,13 +27,14 @@ Var masked_l1(Graph& graph, const Var& prediction, const Tensor& target, const T
 
 Var masked_cosine(Graph& graph, const Var& a, const Var& b, const Tensor& mask) {
     const LossParams params = loss_params(graph, a.value);
-    Tensor loss = Tensor::empty({1}, a.value.dtype(), a.value.device());
+    const DType dtype = a.value.dtype();
+    Tensor loss = Tensor::empty({1}, real_type(dtype), a.value.device());
     masked_cosine(loss.view(), a.value.view(), b.value.view(), mask.view(), params, graph.stream());
 
     return graph.record("masked_cosine", std::move(loss), {&a, &b},
                         [=, a = Kept(a), b = Kept(b)](Graph& g, const Tensor& dloss) {
-                            Tensor da = Tensor::empty(a.shape(), dloss.dtype(), dloss.device());
-                            Tensor db = Tensor::empty(b.shape(), dloss.dtype(), dloss.device());
+                            Tensor da = Tensor::empty(a.shape(), dtype, dloss.device());
+                            Tensor db = Tensor::empty(b.shape(), dtype, dloss.device());
                             masked_cosine_backward(da.view(), db.view(), dloss.view(), a.value(g.stream()).const_view(),
                                                    b.value(g.stream()).const_view(), mask.view(), params, g.stream());
                             g.accumulate(a.place(), std::move(da));

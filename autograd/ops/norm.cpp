@@ -14,8 +14,9 @@ Var group_norm(Graph& graph, const Var& x, const Var& gamma, const Var& beta, st
                                  .epsilon = epsilon,
                                  .slope = slope};
     Tensor y = Tensor::empty(x.shape(), x.value.dtype(), x.value.device());
-    Tensor mean = Tensor::empty({n, groups}, x.value.dtype(), x.value.device());
-    Tensor rstd = Tensor::empty({n, groups}, x.value.dtype(), x.value.device());
+    const DType real = real_type(x.value.dtype());
+    Tensor mean = Tensor::empty({n, groups}, real, x.value.device());
+    Tensor rstd = Tensor::empty({n, groups}, real, x.value.device());
     group_norm(y.view(), mean.view(), rstd.view(), x.value.view(), gamma.value.view(), beta.value.view(), params,
                graph.stream());
 
@@ -30,8 +31,8 @@ Var group_norm(Graph& graph, const Var& x, const Var& gamma, const Var& beta, st
     return graph.with_recipe(result, [params, x = Kept(x), gamma = gamma.value, beta = beta.value](Stream& stream) {
         const Tensor input = x.value(stream);
         Tensor again = Tensor::empty(input.shape(), input.dtype(), input.device());
-        Tensor m = Tensor::empty({params.n, params.groups}, input.dtype(), input.device());
-        Tensor r = Tensor::empty({params.n, params.groups}, input.dtype(), input.device());
+        Tensor m = Tensor::empty({params.n, params.groups}, gamma.dtype(), input.device());
+        Tensor r = Tensor::empty({params.n, params.groups}, gamma.dtype(), input.device());
         group_norm(again.view(), m.view(), r.view(), input.view(), gamma.view(), beta.view(), params, stream);
         return again;
     });

@@ -17,7 +17,8 @@ Var warp(Graph& graph, const Var& source, const Var& field, WarpConvention conve
                             Tensor dsource, dfield;
                             if (source.wants_gradient())
                                 dsource = Tensor::empty(source.shape(), dy.dtype(), dy.device());
-                            if (field.wants_gradient()) dfield = Tensor::empty(field.shape(), dy.dtype(), dy.device());
+                            if (field.wants_gradient())
+                                dfield = Tensor::empty(field.shape(), real_type(dy.dtype()), dy.device());
                             warp_backward(dsource.view(), dfield.view(), dy.view(),
                                           source.value(g.stream()).const_view(), field.value(g.stream()).const_view(),
                                           params, g.stream());

@@ -25,6 +25,24 @@ void scale(const ElementwiseKernels& kernels, View y, ConstView x, const Element
     });
 }
 
+void cast_to_bfloat16(const ElementwiseKernels& kernels, View y, ConstView x, const ElementwiseParams& params,
+                      Stream& stream) {
+    const Pieces pieces = Pieces::of(params.count, 1, task_elements);
+    stream.parallel(pieces.count(), [&](std::int64_t piece) {
+        const std::int64_t at = pieces.begin(piece);
+        kernels.to_bfloat16(&(y.as<bfloat16>() + at)->bits, x.as<float>() + at, pieces.length(piece));
+    });
+}
+
+void cast_from_bfloat16(const ElementwiseKernels& kernels, View y, ConstView x, const ElementwiseParams& params,
+                        Stream& stream) {
+    const Pieces pieces = Pieces::of(params.count, 1, task_elements);
+    stream.parallel(pieces.count(), [&](std::int64_t piece) {
+        const std::int64_t at = pieces.begin(piece);
+        kernels.from_bfloat16(y.as<float>() + at, &(x.as<bfloat16>() + at)->bits, pieces.length(piece));
+    });
+}
+
 void concat(const ElementwiseKernels& kernels, View y, ConstView a, ConstView b, const ConcatParams& params,
             Stream& stream) {
     const std::int64_t all = params.c_a + params.c_b;
@@ -60,6 +78,20 @@ std::span<const AddVariant> add_rows() {
 std::span<const ScaleVariant> scale_rows() {
     return simd_rows<ScaleVariant, ElementwiseParams, ScaleRun, scale, avx2::elementwise_kernels,
                      avx512::elementwise_kernels>();
+}
+std::span<const CastVariant> cast_rows() {
+    using Params = ElementwiseParams;
+    static constexpr CastVariant rows[] = {
+        {"cpu_avx2", Device::cpu, DType::float32, Math::exact, needs_avx2<Params>,
+         WithKernels<cast_to_bfloat16, avx2::elementwise_kernels, CastRun>::run},
+        {"cpu_avx2", Device::cpu, DType::bfloat16, Math::exact, needs_avx2<Params>,
+         WithKernels<cast_from_bfloat16, avx2::elementwise_kernels, CastRun>::run},
+        {"cpu_avx512", Device::cpu, DType::float32, Math::exact, needs_avx512<Params>,
+         WithKernels<cast_to_bfloat16, avx512::elementwise_kernels, CastRun>::run},
+        {"cpu_avx512", Device::cpu, DType::bfloat16, Math::exact, needs_avx512<Params>,
+         WithKernels<cast_from_bfloat16, avx512::elementwise_kernels, CastRun>::run},
+    };
+    return rows;
 }
 std::span<const ConcatVariant> concat_rows() {
     return simd_rows<ConcatVariant, ConcatParams, ConcatRun, concat, avx2::elementwise_kernels,

@@ -1,22 +1,22 @@
 #include "kernels/cpu/optim.h"
 
-#include <cmath>
-
 #include "kernels/cpu/rows.h"
 #include "kernels/optim.h"
 
 namespace cover::cpu {
 
-void adam(const OptimKernels& kernels, View w, View m, View v, ConstView dw, const AdamParams& params, Stream& stream) {
-    const auto step = static_cast<double>(params.step);
-    const AdamFactors factors = {.gradient_scale = static_cast<float>(params.gradient_scale),
+void adam(const OptimKernels& kernels, View w, View m, View v, ConstView dw, ConstView step_factors,
+          const AdamParams& params, Stream& stream) {
+    const double* of_step = step_factors.as<double>();
+    if (of_step[apply_factor] == 0) return;
+    const AdamFactors factors = {.gradient_scale = static_cast<float>(of_step[gradient_scale_factor]),
                                  .weight_decay = static_cast<float>(params.weight_decay),
                                  .beta1 = static_cast<float>(params.beta1),
                                  .one_minus_beta1 = static_cast<float>(1 - params.beta1),
                                  .beta2 = static_cast<float>(params.beta2),
                                  .one_minus_beta2 = static_cast<float>(1 - params.beta2),
-                                 .rate = static_cast<float>(params.lr / (1 - std::pow(params.beta1, step))),
-                                 .correction = static_cast<float>(1 / (1 - std::pow(params.beta2, step))),
+                                 .rate = static_cast<float>(of_step[rate_factor]),
+                                 .correction = static_cast<float>(of_step[correction_factor]),
                                  .epsilon = static_cast<float>(params.epsilon)};
     const Pieces pieces = Pieces::of(params.count, 4, task_elements);
     stream.parallel(pieces.count(), [&](std::int64_t piece) {
@@ -26,12 +26,15 @@ void adam(const OptimKernels& kernels, View w, View m, View v, ConstView dw, con
     });
 }
 
-void sgd(const OptimKernels& kernels, View w, View buffer, ConstView dw, const SgdParams& params, Stream& stream) {
-    const SgdFactors factors = {.gradient_scale = static_cast<float>(params.gradient_scale),
+void sgd(const OptimKernels& kernels, View w, View buffer, ConstView dw, ConstView step_factors,
+         const SgdParams& params, Stream& stream) {
+    const double* of_step = step_factors.as<double>();
+    if (of_step[apply_factor] == 0) return;
+    const SgdFactors factors = {.gradient_scale = static_cast<float>(of_step[gradient_scale_factor]),
                                 .weight_decay = static_cast<float>(params.weight_decay),
                                 .momentum = static_cast<float>(params.momentum),
-                                .lr = static_cast<float>(params.lr),
-                                .first = params.step == 1};
+                                .lr = static_cast<float>(of_step[rate_factor]),
+                                .first = of_step[correction_factor] == 1};
     const Pieces pieces = Pieces::of(params.count, 3, task_elements);
     stream.parallel(pieces.count(), [&](std::int64_t piece) {
         const std::int64_t at = pieces.begin(piece);

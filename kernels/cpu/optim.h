@@ -40,7 +40,9 @@ namespace avx512 {
 extern const OptimKernels optim_kernels;
 }
 
-void adam(const OptimKernels& kernels, View w, View m, View v, ConstView dw, const AdamParams& params, Stream& stream);
-void sgd(const OptimKernels& kernels, View w, View buffer, ConstView dw, const SgdParams& params, Stream& stream);
+void adam(const OptimKernels& kernels, View w, View m, View v, ConstView dw, ConstView factors,
+          const AdamParams& params, Stream& stream);
+void sgd(const OptimKernels& kernels, View w, View buffer, ConstView dw, ConstView factors, const SgdParams& params,
+         Stream& stream);
 
 }  // namespace cover::cpu

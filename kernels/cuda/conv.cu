@@ -1,26 +1,35 @@
 // The rows of the convolution's ladder; each rung is a file of conv/. docs/ladder/conv.md walks up it.
+#include "kernels/cuda/conv/first_layer.cuh"
+#include "kernels/cuda/conv/ldmatrix.cuh"
+#include "kernels/cuda/conv/ldmatrix_weight.cuh"
 #include "kernels/cuda/conv/naive.cuh"
 #include "kernels/cuda/conv/tensor.cuh"
+#include "kernels/cuda/conv/tensor_weight.cuh"
 #include "kernels/cuda/conv/tile.cuh"
 #include "kernels/cuda/conv/tile_weight.cuh"
+#if defined(__CUDACC__)
+#include "kernels/cuda/conv/wgmma_rows.cuh"
+#endif
 #include "kernels/cuda/op_rows.h"
 
 namespace cover::cuda::COVER_CUDA_BUILD {
 namespace conv {
 
+template <class T>
 void run_naive_forward(View y, ConstView x, ConstView weight, ConstView bias, const ConvParams& p, Stream& stream) {
-    launch(stream, "conv naive_forward", blocks_for(p.y_count()), threads_per_block, 0, naive_forward, y.as<float>(),
-           x.as<float>(), weight.as<float>(), bias.as<float>(), p);
+    launch(stream, "conv naive_forward", blocks_for(p.y_count()), threads_per_block, 0, naive_forward<T>, y.as<T>(),
+           x.as<T>(), weight.as<float>(), bias.as<float>(), p);
 }
 
+template <class T>
 void run_naive_backward_data(View dx, ConstView dy, ConstView weight, const ConvParams& p, Stream& stream) {
-    launch(stream, "conv naive_backward_data", blocks_for(p.x_count()), threads_per_block, 0, naive_backward_data,
-           dx.as<float>(), dy.as<float>(), weight.as<float>(), p);
+    launch(stream, "conv naive_backward_data", blocks_for(p.x_count()), threads_per_block, 0, naive_backward_data<T>,
+           dx.as<T>(), dy.as<T>(), weight.as<float>(), p);
 }
 
 // fill(partial, slices) leaves the weight gradient of each slice of lines in partial (slices, weight_count); both
-// gradients grow by the sum of their slices in their order.
-template <class Fill>
+// gradients grow by the sum of their slices in their order. T is the type of dy.
+template <class T, class Fill>
 void accumulate_slices(View dweight, View dbias, ConstView dy, const ConvParams& p, Stream& stream, const Fill& fill) {
     const Slices slices = Slices::of(p);
     const auto add = [&](View out, float* partial, std::int64_t count) {
@@ -31,54 +40,102 @@ void accumulate_slices(View dweight, View dbias, ConstView dy, const ConvParams&
     fill(weights.data(), slices);
     add(dweight, weights.data(), p.weight_count());
     launch(stream, "conv bias_partial", dim3(blocks_for(p.c_out), static_cast<unsigned>(slices.count)),
-           threads_per_block, 0, bias_partial, biases.data(), dy.as<float>(), p, slices.lines);
+           threads_per_block, 0, bias_partial<T>, biases.data(), dy.as<T>(), p, slices.lines);
     add(dbias, biases.data(), p.c_out);
 }
 
+template <class T>
 void run_naive_backward_weight(View dweight, View dbias, ConstView dy, ConstView x, const ConvParams& p,
                                Stream& stream) {
-    accumulate_slices(dweight, dbias, dy, p, stream, [&](float* partial, const Slices& slices) {
+    accumulate_slices<T>(dweight, dbias, dy, p, stream, [&](float* partial, const Slices& slices) {
         launch(stream, "conv naive_backward_weight",
                dim3(blocks_for(p.weight_count()), static_cast<unsigned>(slices.count)), threads_per_block, 0,
-               naive_backward_weight, partial, dy.as<float>(), x.as<float>(), p, slices.lines);
+               naive_backward_weight<T>, partial, dy.as<T>(), x.as<T>(), p, slices.lines);
     });
 }
 
 void run_tile_backward_weight(View dweight, View dbias, ConstView dy, ConstView x, const ConvParams& p,
                               Stream& stream) {
-    accumulate_slices(dweight, dbias, dy, p, stream, [&](float* partial, const Slices& slices) {
+    accumulate_slices<float>(dweight, dbias, dy, p, stream, [&](float* partial, const Slices& slices) {
         (p.kernel == 1 ? launch_tile_weight<1> : launch_tile_weight<3>)(partial, dy, x, p, slices, stream);
     });
+}
+
+// Rung 5 takes the network's first layer as well, by kernels of its own, so that one name serves a whole network.
+bool fits_rung_5(const ConvParams& p, const DeviceFacts& facts) {
+    return fits_first_layer(p, facts) || fits_matrices(p, facts);
+}
+
+void run_rung_5_forward(View y, ConstView x, ConstView weight, ConstView bias, const ConvParams& p, Stream& stream) {
+    if (p.c_in > 1) return run_matrix_forward(y, x, weight, bias, p, stream);
+    (p.kernel == 1 ? launch_first_forward<1> : launch_first_forward<3>)(y, x, weight, bias, p, stream);
+}
+
+void run_rung_5_backward_weight(View dweight, View dbias, ConstView dy, ConstView x, const ConvParams& p,
+                                Stream& stream) {
+    if (p.c_in > 1) return run_matrix_backward_weight(dweight, dbias, dy, x, p, stream);
+    (p.kernel == 1 ? launch_first_weight<1> : launch_first_weight<3>)(dweight, dbias, dy, x, p, stream);
 }
 
 }  // namespace conv
 
 std::span<const ConvVariant> conv_rows() {
     static constexpr ConvVariant rows[] = {
-        {"cuda_1_naive", this_device, DType::float32, Math::exact, always<ConvParams>, conv::run_naive_forward},
+        {"cuda_1_naive", this_device, DType::float32, Math::exact, always<ConvParams>, conv::run_naive_forward<float>},
+        {"cuda_1_naive", this_device, DType::bfloat16, Math::exact, always<ConvParams>,
+         conv::run_naive_forward<bfloat16>},
         {"cuda_2_shared", this_device, DType::float32, Math::exact, always<ConvParams>,
-         conv::run_tile_forward<conv::SharedTile>},
+         conv::run_tile_forward<conv::SharedTile>, true},
         {"cuda_3_register", this_device, DType::float32, Math::exact, always<ConvParams>,
-         conv::run_tile_forward<conv::RegisterTile>},
-        {"cuda_4_tensor", this_device, DType::float32, Math::tf32, conv::fits_tensor_cores, conv::run_tensor_forward}};
+         conv::run_tile_forward<conv::RegisterTile>, true},
+        {"cuda_4_tensor", this_device, DType::float32, Math::tf32, conv::fits_tensor_cores, conv::run_tensor_forward,
+         true},
+        {"cuda_5_ldmatrix", this_device, DType::bfloat16, Math::exact, conv::fits_rung_5, conv::run_rung_5_forward,
+         true},
+#if defined(__CUDACC__)  // the emulation knows neither wgmma nor the TMA
+        {"cuda_6_wgmma", this_device, DType::bfloat16, Math::exact, conv::fits_wgmma, conv::run_wgmma_forward, true},
+#endif
+    };
     return rows;
 }
 std::span<const ConvBackwardDataVariant> conv_backward_data_rows() {
     static constexpr ConvBackwardDataVariant rows[] = {
-        {"cuda_1_naive", this_device, DType::float32, Math::exact, always<ConvParams>, conv::run_naive_backward_data},
+        {"cuda_1_naive", this_device, DType::float32, Math::exact, always<ConvParams>,
+         conv::run_naive_backward_data<float>},
+        {"cuda_1_naive", this_device, DType::bfloat16, Math::exact, always<ConvParams>,
+         conv::run_naive_backward_data<bfloat16>},
         {"cuda_2_shared", this_device, DType::float32, Math::exact, always<ConvParams>,
-         conv::run_tile_backward_data<conv::SharedTile>},
+         conv::run_tile_backward_data<conv::SharedTile>, true},
         {"cuda_3_register", this_device, DType::float32, Math::exact, always<ConvParams>,
-         conv::run_tile_backward_data<conv::RegisterTile>},
+         conv::run_tile_backward_data<conv::RegisterTile>, true},
         {"cuda_4_tensor", this_device, DType::float32, Math::tf32, conv::fits_tensor_cores,
-         conv::run_tensor_backward_data}};
+         conv::run_tensor_backward_data, true},
+        {"cuda_5_ldmatrix", this_device, DType::bfloat16, Math::exact, conv::fits_matrices,
+         conv::run_matrix_backward_data, true},
+#if defined(__CUDACC__)
+        {"cuda_6_wgmma", this_device, DType::bfloat16, Math::exact, conv::fits_wgmma_backward_data,
+         conv::run_wgmma_backward_data, true},
+#endif
+    };
     return rows;
 }
 std::span<const ConvBackwardWeightVariant> conv_backward_weight_rows() {
     static constexpr ConvBackwardWeightVariant rows[] = {
-        {"cuda_1_naive", this_device, DType::float32, Math::exact, always<ConvParams>, conv::run_naive_backward_weight},
+        {"cuda_1_naive", this_device, DType::float32, Math::exact, always<ConvParams>,
+         conv::run_naive_backward_weight<float>},
+        {"cuda_1_naive", this_device, DType::bfloat16, Math::exact, always<ConvParams>,
+         conv::run_naive_backward_weight<bfloat16>},
         {"cuda_3_register", this_device, DType::float32, Math::exact, always<ConvParams>,
-         conv::run_tile_backward_weight}};
+         conv::run_tile_backward_weight, true},
+        {"cuda_4_tensor", this_device, DType::float32, Math::tf32, conv::fits_tensor_cores,
+         conv::run_tensor_backward_weight, true},
+        {"cuda_5_ldmatrix", this_device, DType::bfloat16, Math::exact, conv::fits_rung_5,
+         conv::run_rung_5_backward_weight, true},
+#if defined(__CUDACC__)
+        {"cuda_6_wgmma", this_device, DType::bfloat16, Math::exact, conv::fits_wgmma_backward_weight,
+         conv::run_wgmma_backward_weight, true},
+#endif
+    };
     return rows;
 }
 

@@ -15,10 +15,11 @@ struct Lanes {
     constexpr int lane_of(std::int64_t thread) const { return static_cast<int>(thread & (count() - 1)); }
 };
 
-// About four channels to a lane: what a pixel costs once is then shared, and a warp still reads whole sectors.
-constexpr Lanes lanes_for(std::int64_t channels) {
+// About four channels to a lane, or one access of `per_lane`: what a pixel costs once is then shared, and a warp still
+// reads whole sectors.
+constexpr Lanes lanes_for(std::int64_t channels, int per_lane = 4) {
     Lanes lanes{0};
-    while (lanes.count() < 32 && 4 * lanes.count() < channels) ++lanes.bits;
+    while (lanes.count() < 32 && per_lane * lanes.count() < channels) ++lanes.bits;
     return lanes;
 }
 

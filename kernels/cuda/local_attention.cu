@@ -7,18 +7,27 @@
 namespace cover::cuda::COVER_CUDA_BUILD {
 
 std::span<const LocalAttentionVariant> local_attention_rows() {
-    static constexpr LocalAttentionVariant rows[] = {{"cuda_1_naive", this_device, DType::float32, Math::exact,
-                                                      always<LocalAttentionParams>, local_attention::naive::run},
-                                                     {"cuda_2_halo", this_device, DType::float32, Math::exact,
-                                                      local_attention::halo::can_run, local_attention::halo::run}};
+    namespace la = local_attention;
+    static constexpr LocalAttentionVariant rows[] = {
+        {"cuda_1_naive", this_device, DType::float32, Math::exact, always<LocalAttentionParams>, la::naive::run<float>},
+        {"cuda_2_halo", this_device, DType::float32, Math::exact, la::halo::can_run<float>, la::halo::run<float>, true},
+        {"cuda_1_naive", this_device, DType::bfloat16, Math::exact, always<LocalAttentionParams>,
+         la::naive::run<bfloat16>},
+        {"cuda_2_halo", this_device, DType::bfloat16, Math::exact, la::halo::can_run<bfloat16>, la::halo::run<bfloat16>,
+         true}};
     return rows;
 }
 std::span<const LocalAttentionBackwardVariant> local_attention_backward_rows() {
+    namespace la = local_attention;
     static constexpr LocalAttentionBackwardVariant rows[] = {
         {"cuda_1_naive", this_device, DType::float32, Math::exact, always<LocalAttentionParams>,
-         local_attention::naive::run_backward},
-        {"cuda_2_halo", this_device, DType::float32, Math::exact, local_attention::halo::can_run_backward,
-         local_attention::halo::run_backward}};
+         la::naive::run_backward<float>},
+        {"cuda_2_halo", this_device, DType::float32, Math::exact, la::halo::can_run_backward<float>,
+         la::halo::run_backward<float>, true},
+        {"cuda_1_naive", this_device, DType::bfloat16, Math::exact, always<LocalAttentionParams>,
+         la::naive::run_backward<bfloat16>},
+        {"cuda_2_halo", this_device, DType::bfloat16, Math::exact, la::halo::can_run_backward<bfloat16>,
+         la::halo::run_backward<bfloat16>, true}};
     return rows;
 }
 

@@ -139,6 +139,12 @@ __device__ inline void multiply_add_tf32(float (&d)[4], const unsigned (&a)[4], 
         : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
+// Two float32 to nearest even as bfloat16, `low` in the lower half.
+__device__ inline unsigned round_bf16x2(float low, float high) {
+    unsigned rounded;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(rounded) : "f"(high), "f"(low));
+    return rounded;
+}
 // Ten bits of fraction, to nearest, ties away from zero.
 __device__ inline unsigned round_tf32(float value) {
     unsigned rounded;

@@ -9,6 +9,9 @@ namespace cover::cuda::COVER_CUDA_BUILD {
 std::span<const ConvVariant> conv_rows();
 std::span<const ConvBackwardDataVariant> conv_backward_data_rows();
 std::span<const ConvBackwardWeightVariant> conv_backward_weight_rows();
+std::span<const ConvVariant> vendor_conv_rows();
+std::span<const ConvBackwardDataVariant> vendor_conv_backward_data_rows();
+std::span<const ConvBackwardWeightVariant> vendor_conv_backward_weight_rows();
 std::span<const GroupNormVariant> group_norm_rows();
 std::span<const GroupNormBackwardVariant> group_norm_backward_rows();
 std::span<const MaxPoolVariant> max_pool_rows();
@@ -25,10 +28,19 @@ std::span<const MaskedCosineVariant> masked_cosine_rows();
 std::span<const MaskedCosineBackwardVariant> masked_cosine_backward_rows();
 std::span<const AddVariant> add_rows();
 std::span<const ScaleVariant> scale_rows();
+std::span<const CastVariant> cast_rows();
 std::span<const ConcatVariant> concat_rows();
 std::span<const SplitVariant> split_rows();
 std::span<const SumOfSquaresVariant> sum_of_squares_rows();
+std::span<const OptimizerFactorsVariant> optimizer_factors_rows();
 std::span<const AdamVariant> adam_rows();
 std::span<const SgdVariant> sgd_rows();
+std::span<const CutViewsVariant> cut_views_rows();
+std::span<const UniformNoiseVariant> uniform_noise_rows();
+std::span<const AddNoiseVariant> add_noise_rows();
+std::span<const GaussianBlurVariant> gaussian_blur_rows();
+std::span<const ChangeContrastVariant> change_contrast_rows();
+std::span<const FillBlocksVariant> fill_blocks_rows();
+double queue_roof(Roof kind, std::int64_t size, Stream& stream);
 
 }  // namespace cover::cuda::COVER_CUDA_BUILD

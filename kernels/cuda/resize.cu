@@ -1,136 +1,227 @@
-// Up-sampling as a separable linear map, as in the reference: a table per axis says which pixels a pixel of the result
-// reads and with what weight, forward (inputs of an output) and backward (outputs that read an input). One kernel
-// applies either.
+// Up-sampling by two, bound by memory: forward a thread makes both outputs of a pair along H and along W from the same
+// inputs, backward it makes two rows of dx from six of dy.
+#include <algorithm>
 #include <cmath>
 
 #include "kernels/cuda/op_rows.h"
-#include "kernels/cuda/runtime.h"
+#include "kernels/cuda/packs.h"
 
 namespace cover::cuda::COVER_CUDA_BUILD {
 namespace resize {
 
-// An input is read by less than 2 (2 L - 1) / (L - 1) consecutive outputs of an axis of L pixels, and never by more
-// than there are: five, or fewer.
-constexpr int most_reads = 5;
+__device__ int clamped(int at, int side) { return at < 0 ? 0 : at < side ? at : side - 1; }
 
-struct AxisReads {
-    std::int64_t first;
-    int count;
-    float weights[most_reads];
+// In both alignments outputs 2 p + 1 and 2 p + 2 of an axis read inputs p and p + 1, where p runs from -1 to side - 1.
+// At either end one output and one input exist, here each twice at half the weight.
+struct Pair {
+    float left[2], right[2];  // of output 2 p + 1 and of 2 p + 2
 };
 
-struct Position {
-    std::int64_t left;
-    float fraction;
+__device__ Pair pair_of(int p, int side, bool align_corners) {
+    if (p < 0 || p + 1 >= side) return {{0.5f, 0.5f}, {0.5f, 0.5f}};
+    if (!align_corners) return {{0.75f, 0.25f}, {0.25f, 0.75f}};
+    const float whole = static_cast<float>(2 * side - 1), first = static_cast<float>(side - 1 - p) / whole,
+                second = static_cast<float>(2 * side - 2 - p) / whole;
+    return {{1.0f - first, 1.0f - second}, {first, second}};
+}
+
+constexpr int reads = 4;
+
+// The outputs that read input i, from 2 i - 1 to 2 i + 2, and with what weight.
+struct Readers {
+    float weights[reads];
 };
 
-// Where output j reads an axis of `side` inputs: a quotient of whole numbers, so that no rounding moves `left`.
-__device__ Position position_of(std::int64_t j, std::int64_t side, bool align_corners) {
-    const std::int64_t quarters = j > 0 ? 2 * j - 1 : 0;
-    const std::int64_t numerator = align_corners ? j * (side - 1) : quarters;
-    const std::int64_t denominator = align_corners ? 2 * side - 1 : 4;
-    const std::int64_t left = numerator / denominator;
-    return {left, static_cast<float>(numerator - left * denominator) / static_cast<float>(denominator)};
+__device__ Readers readers_of(int i, int side, bool align_corners) {
+    const Pair before = pair_of(i - 1, side, align_corners), behind = pair_of(i, side, align_corners);
+    return {{before.right[0], before.right[1], behind.left[0], behind.left[1]}};
 }
 
-__device__ AxisReads reads_forward(std::int64_t j, std::int64_t side, bool align_corners) {
-    const Position at = position_of(j, side, align_corners);
-    if (at.left + 1 >= side) return {at.left, 1, {1.0f}};
-    return {at.left, 2, {1.0f - at.fraction, at.fraction}};
-}
-
-__device__ AxisReads reads_backward(std::int64_t i, std::int64_t side, bool align_corners) {
-    AxisReads reads{0, 0, {}};
-    // The outputs that lie closer than one input pixel to i are among these in both alignments.
-    const std::int64_t begin = i > 1 ? 2 * i - 3 : 0, end = i + 2 < side ? 2 * i + 5 : 2 * side;
-    for (std::int64_t j = begin; j < end; ++j) {
-        const Position at = position_of(j, side, align_corners);
-        const std::int64_t right = at.left + 1 < side ? at.left + 1 : side - 1;
-        const float weight = (at.left == i ? 1.0f - at.fraction : 0.0f) + (right == i ? at.fraction : 0.0f);
-        if (!(weight > 0)) continue;
-        if (reads.count == 0) reads.first = j;
-        reads.weights[reads.count++] = weight;
-    }
-    return reads;
-}
-
-// The axes of x (`from`) and of what is read (`to`) for one call.
+// A row of items is cut into `chunks` blocks. Sides are those of the small grid.
 struct Map {
-    Grid to, from;
-    std::int64_t n, channels;
-    bool align_corners, backward;
+    int d, h, w;
+    std::int64_t channels;
+    unsigned units, items, chunks;  // packs of a pixel; items and blocks of a row
+    bool align_corners;
     float gain;
-
-    constexpr std::int64_t table_size() const { return to.d + to.h + to.w; }
-    constexpr std::int64_t count() const { return n * to.pixels() * channels; }
 };
 
-// Tables of D, H and W, one behind the other; one thread per entry.
-__global__ void make_tables(AxisReads* tables, Map map) {
-    const std::int64_t entry = global_thread();
-    if (entry >= map.table_size()) return;
-    if (entry < map.to.d && map.to.spatial_dims == 2) {
-        tables[entry] = {0, 1, {1.0f}};
-        return;
+struct Item {
+    unsigned row, column, unit;
+    bool exists;
+};
+
+__device__ Item item_of(const Map& map) {
+    const unsigned row = blockIdx.x / map.chunks;
+    const unsigned item = (blockIdx.x - row * map.chunks) * blockDim.x + threadIdx.x, column = item / map.units;
+    return {row, column, item - column * map.units, item < map.items};
+}
+
+// Rows: pairs of rows of y, of every plane of y. Interpolated along D, then W, then H.
+template <class T, int nd, int width>
+__global__ void forward(T* y, const T* x, Map map) {
+    const Item at = item_of(map);
+    if (!at.exists) return;
+    const unsigned plane = at.row / static_cast<unsigned>(map.h + 1);
+    const int ph = static_cast<int>(at.row - plane * static_cast<unsigned>(map.h + 1)) - 1;
+    const int pw = static_cast<int>(at.column) - 1;
+    const int rows[2] = {clamped(ph, map.h), clamped(ph + 1, map.h)};
+    const int columns[2] = {clamped(pw, map.w), clamped(pw + 1, map.w)};
+
+    float corners[2][2][width];
+    const auto read = [&](float(&values)[width], std::int64_t from_plane, int b, int k) {
+        load(values,
+             x + ((from_plane * map.h + rows[b]) * map.w + columns[k]) * map.channels + std::int64_t{at.unit} * width);
+    };
+    if constexpr (nd == 2) {
+        for (int b = 0; b < 2; ++b)
+            for (int k = 0; k < 2; ++k) read(corners[b][k], plane, b, k);
+    } else {
+        const unsigned n = plane / static_cast<unsigned>(2 * map.d);
+        const int j = static_cast<int>(plane - n * static_cast<unsigned>(2 * map.d)), pd = (j + 1) / 2 - 1;
+        const Pair in_d = pair_of(pd, map.d, map.align_corners);
+        const int second = 1 - j % 2;
+        const std::int64_t first_plane = std::int64_t{n} * map.d;
+        for (int b = 0; b < 2; ++b)
+            for (int k = 0; k < 2; ++k) {
+                float left[width], right[width];
+                read(left, first_plane + clamped(pd, map.d), b, k);
+                read(right, first_plane + clamped(pd + 1, map.d), b, k);
+                for (int c = 0; c < width; ++c)
+                    corners[b][k][c] = std::fma(second ? in_d.right[1] : in_d.right[0], right[c],
+                                                (second ? in_d.left[1] : in_d.left[0]) * left[c]);
+            }
     }
-    const int axis = entry < map.to.d ? 0 : entry < map.to.d + map.to.h ? 1 : 2;
-    const std::int64_t begin = axis == 0 ? 0 : axis == 1 ? map.to.d : map.to.d + map.to.h;
-    const Grid& small = map.backward ? map.to : map.from;
-    const std::int64_t side = axis == 0 ? small.d : axis == 1 ? small.h : small.w;
-    tables[entry] = map.backward ? reads_backward(entry - begin, side, map.align_corners)
-                                 : reads_forward(entry - begin, side, map.align_corners);
-}
 
-// One thread per element of the result.
-__global__ void apply(float* result, const float* x, const AxisReads* tables, Map map) {
-    const std::int64_t i = global_thread();
-    if (i >= map.count()) return;
-    const std::int64_t pixel = i / map.channels, c = i - pixel * map.channels;
-    const std::int64_t row = pixel / map.to.w, w = pixel - row * map.to.w;
-    const std::int64_t plane = row / map.to.h, h = row - plane * map.to.h;
-    const std::int64_t n = plane / map.to.d, d = plane - n * map.to.d;
-    const AxisReads &in_d = tables[d], &in_h = tables[map.to.d + h], &in_w = tables[map.to.d + map.to.h + w];
-    float sum = 0;
-    for (int a = 0; a < in_d.count; ++a)
-        for (int b = 0; b < in_h.count; ++b) {
-            const std::int64_t from_row = (n * map.from.d + in_d.first + a) * map.from.h + in_h.first + b;
-            const float* from = x + (from_row * map.from.w + in_w.first) * map.channels + c;
-            const float weight = in_d.weights[a] * in_h.weights[b];
-            for (int k = 0; k < in_w.count; ++k) sum = std::fma(weight * in_w.weights[k], from[k * map.channels], sum);
+    const Pair in_h = pair_of(ph, map.h, map.align_corners), in_w = pair_of(pw, map.w, map.align_corners);
+    for (int k = 0; k < 2; ++k) {
+        const int column = 2 * pw + 1 + k;
+        if (column < 0 || column >= 2 * map.w) continue;
+        float above[width], below[width];
+        for (int c = 0; c < width; ++c) {
+            above[c] = std::fma(in_w.right[k], corners[0][1][c], in_w.left[k] * corners[0][0][c]);
+            below[c] = std::fma(in_w.right[k], corners[1][1][c], in_w.left[k] * corners[1][0][c]);
         }
-    result[i] = map.gain * sum;
+        for (int b = 0; b < 2; ++b) {
+            const int row = 2 * ph + 1 + b;
+            if (row < 0 || row >= 2 * map.h) continue;
+            const float left = in_h.left[b] * map.gain, right = in_h.right[b] * map.gain;
+            float result[width];
+            for (int c = 0; c < width; ++c) result[c] = std::fma(right, below[c], left * above[c]);
+            store(y + ((std::int64_t{plane} * 2 * map.h + row) * 2 * map.w + column) * map.channels +
+                      std::int64_t{at.unit} * width,
+                  result);
+        }
+    }
 }
 
-void run(const char* name, View result, ConstView x, const UpsampleParams& p, bool backward, Stream& stream) {
-    const std::int64_t depth = p.grid.spatial_dims == 2 ? p.grid.d : 2 * p.grid.d;
-    const Grid large{p.grid.spatial_dims, depth, 2 * p.grid.h, 2 * p.grid.w};
-    const Map map{backward ? p.grid : large, backward ? large : p.grid, p.n, p.channels, p.align_corners, backward,
-                  static_cast<float>(p.gain)};
-    Workspace<AxisReads> tables(map.table_size(), stream);
-    launch(stream, "upsample, tables", blocks_for(map.table_size()), threads_per_block, 0, make_tables, tables.data(),
-           map);
-    launch(stream, name, blocks_for(map.count()), threads_per_block, 0, apply, result.as<float>(), x.as<float>(),
-           tables.data(), map);
+// Rows: two rows of dx, the second of which may be missing, of every plane of dx. Summed along W, then H and D.
+template <class T, int nd, int width>
+__global__ void backward(T* dx, const T* dy, Map map) {
+    const Item at = item_of(map);
+    if (!at.exists) return;
+    const unsigned pairs = static_cast<unsigned>(map.h + 1) / 2, plane = at.row / pairs;
+    const int h = 2 * static_cast<int>(at.row - plane * pairs), w = static_cast<int>(at.column);
+    const Readers in_w = readers_of(w, map.w, map.align_corners);
+    const Readers in_h[2] = {readers_of(h, map.h, map.align_corners), readers_of(h + 1, map.h, map.align_corners)};
+    std::int64_t columns[reads];
+    for (int k = 0; k < reads; ++k)
+        columns[k] = clamped(2 * w - 1 + k, 2 * map.w) * map.channels + std::int64_t{at.unit} * width;
+
+    float sums[2][width] = {};
+    const auto add_plane = [&](const T* from, float weight) {
+#pragma unroll
+        for (int b = 0; b < reads + 2; ++b) {
+            const T* row = from + std::int64_t{clamped(2 * h - 1 + b, 2 * map.h)} * 2 * map.w * map.channels;
+            float along_w[width] = {};
+            for (int k = 0; k < reads; ++k) {
+                float values[width];
+                load(values, row + columns[k]);
+                for (int c = 0; c < width; ++c) along_w[c] = std::fma(in_w.weights[k], values[c], along_w[c]);
+            }
+            for (int r = 0; r < 2; ++r) {
+                if (b < 2 * r || b >= 2 * r + reads) continue;
+                const float share = weight * in_h[r].weights[b - 2 * r];
+                for (int c = 0; c < width; ++c) sums[r][c] = std::fma(share, along_w[c], sums[r][c]);
+            }
+        }
+    };
+    const std::int64_t plane_size = std::int64_t{4} * map.h * map.w * map.channels;
+    if constexpr (nd == 2) {
+        add_plane(dy + plane * plane_size, map.gain);
+    } else {
+        const unsigned n = plane / static_cast<unsigned>(map.d);
+        const int d = static_cast<int>(plane - n * static_cast<unsigned>(map.d));
+        const Readers in_d = readers_of(d, map.d, map.align_corners);
+#pragma unroll 1
+        for (int a = 0; a < reads; ++a) {
+            float weight = in_d.weights[0];
+            for (int other = 1; other < reads; ++other) weight = a == other ? in_d.weights[other] : weight;
+            add_plane(dy + (std::int64_t{n} * 2 * map.d + clamped(2 * d - 1 + a, 2 * map.d)) * plane_size,
+                      map.gain * weight);
+        }
+    }
+    T* to = dx + ((std::int64_t{plane} * map.h + h) * map.w + w) * map.channels + std::int64_t{at.unit} * width;
+    store(to, sums[0]);
+    if (h + 1 < map.h) store(to + map.w * map.channels, sums[1]);
 }
 
+// Largest side whose pairs and double are counted with an int.
+constexpr std::int64_t largest_side = std::int64_t{1} << 29;
+
+template <class T, int nd>
+void run_in(bool is_backward, T* result, const T* read, const UpsampleParams& p, bool is_wide, Stream& stream) {
+    const Grid& g = p.grid;
+    require(std::max({g.d, g.h, g.w}) < largest_side, ErrorKind::device, "[upsample] sides of ", g.d, " x ", g.h, " x ",
+            g.w, " pixels are too long for a 32-bit number; use a smaller patch");
+    with_width<T>(is_wide, [&](auto width) {
+        Map map{static_cast<int>(g.d),
+                static_cast<int>(g.h),
+                static_cast<int>(g.w),
+                p.channels,
+                items_of_row(p.channels / width()),
+                0,
+                0,
+                p.align_corners,
+                static_cast<float>(p.gain)};
+        map.items = items_of_row((g.w + (is_backward ? 0 : 1)) * std::int64_t{map.units});
+        map.chunks = blocks_for(map.items);
+        const unsigned threads = threads_for_row(blocks_for(map.items, map.chunks));
+        const std::int64_t planes = p.n * (nd == 2 || is_backward ? g.d : 2 * g.d);
+        const std::int64_t rows = planes * (is_backward ? (g.h + 1) / 2 : g.h + 1);
+        launch(stream, is_backward ? "upsample_backward" : "upsample", blocks_for(rows * map.chunks, 1), threads, 0,
+               is_backward ? backward<T, nd, width()> : forward<T, nd, width()>, result, read, map);
+    });
+}
+
+template <class T>
+void run(bool is_backward, View result, ConstView read, const UpsampleParams& p, Stream& stream) {
+    (p.grid.spatial_dims == 2 ? run_in<T, 2> : run_in<T, 3>)(is_backward, result.as<T>(), read.as<T>(), p,
+                                                             keeps_alignment<T>(p.channels, result, read), stream);
+}
+
+template <class T>
 void run_forward(View y, ConstView x, const UpsampleParams& p, Stream& stream) {
-    run("upsample", y, x, p, false, stream);
+    run<T>(false, y, x, p, stream);
 }
 
+template <class T>
 void run_backward(View dx, ConstView dy, const UpsampleParams& p, Stream& stream) {
-    run("upsample_backward", dx, dy, p, true, stream);
+    run<T>(true, dx, dy, p, stream);
 }
 
 }  // namespace resize
 
 std::span<const UpsampleVariant> upsample_rows() {
     static constexpr UpsampleVariant rows[] = {
-        {"cuda", this_device, DType::float32, Math::exact, always<UpsampleParams>, resize::run_forward}};
+        {"cuda", this_device, DType::float32, Math::exact, always<UpsampleParams>, resize::run_forward<float>},
+        {"cuda", this_device, DType::bfloat16, Math::exact, always<UpsampleParams>, resize::run_forward<bfloat16>}};
     return rows;
 }
 std::span<const UpsampleBackwardVariant> upsample_backward_rows() {
     static constexpr UpsampleBackwardVariant rows[] = {
-        {"cuda", this_device, DType::float32, Math::exact, always<UpsampleParams>, resize::run_backward}};
+        {"cuda", this_device, DType::float32, Math::exact, always<UpsampleParams>, resize::run_backward<float>},
+        {"cuda", this_device, DType::bfloat16, Math::exact, always<UpsampleParams>, resize::run_backward<bfloat16>}};
     return rows;
 }
 

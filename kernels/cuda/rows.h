@@ -5,7 +5,9 @@
 #include <span>
 
 #include "core/device.h"
+#include "kernels/augment.h"
 #include "kernels/conv.h"
+#include "kernels/device_timing.h"
 #include "kernels/elementwise.h"
 #include "kernels/local_attention.h"
 #include "kernels/loss.h"
@@ -14,6 +16,7 @@
 #include "kernels/pool.h"
 #include "kernels/reduce.h"
 #include "kernels/resize.h"
+#include "kernels/views.h"
 #include "kernels/warp.h"
 
 namespace cover::cuda {
@@ -22,6 +25,9 @@ struct Rows {
     std::span<const ConvVariant> conv;
     std::span<const ConvBackwardDataVariant> conv_backward_data;
     std::span<const ConvBackwardWeightVariant> conv_backward_weight;
+    std::span<const ConvVariant> vendor_conv;  // these three: cuDNN and cuBLAS, taken by name only
+    std::span<const ConvBackwardDataVariant> vendor_conv_backward_data;
+    std::span<const ConvBackwardWeightVariant> vendor_conv_backward_weight;
     std::span<const GroupNormVariant> group_norm;
     std::span<const GroupNormBackwardVariant> group_norm_backward;
     std::span<const MaxPoolVariant> max_pool;
@@ -38,11 +44,33 @@ struct Rows {
     std::span<const MaskedCosineBackwardVariant> masked_cosine_backward;
     std::span<const AddVariant> add;
     std::span<const ScaleVariant> scale;
+    std::span<const CastVariant> cast;
     std::span<const ConcatVariant> concat;
     std::span<const SplitVariant> split;
     std::span<const SumOfSquaresVariant> sum_of_squares;
+    std::span<const OptimizerFactorsVariant> optimizer_factors;
     std::span<const AdamVariant> adam;
     std::span<const SgdVariant> sgd;
+    std::span<const CutViewsVariant> cut_views;
+    std::span<const UniformNoiseVariant> uniform_noise;
+    std::span<const AddNoiseVariant> add_noise;
+    std::span<const GaussianBlurVariant> gaussian_blur;
+    std::span<const ChangeContrastVariant> change_contrast;
+    std::span<const FillBlocksVariant> fill_blocks;
+};
+
+// How a device records the work of its stream and plays it again. All null where it cannot.
+struct Recorder {
+    void (*begin)() = nullptr;
+    void* (*end)() = nullptr;
+    void (*play)(void* recording) = nullptr;
+    void (*forget)(void* recording) = nullptr;
+};
+
+// Marks what runs between the two calls on a profiler's time line (NVTX). Null where there is none.
+struct Ranges {
+    void (*enter)(const char* name) = nullptr;
+    void (*leave)() = nullptr;
 };
 
 // What a build brings: its rows, and how to reach its device.
@@ -52,6 +80,15 @@ struct Library {
     // Error(device) with a sentence where there is no such device.
     DeviceFacts (*open)() = nullptr;
     void* (*stream)() = nullptr;  // the one stream on which everything runs (Stream::native)
+    void (*wait)() = nullptr;     // until all that is queued there is done
+    Recorder recorder;
+    Ranges ranges;
+    // Notes in a slot the time at which the device has done all that was queued before.
+    void (*mark)(std::size_t slot) = nullptr;
+    // Waits until both are reached.
+    double (*seconds_between)(std::size_t from, std::size_t to) = nullptr;
+    // Queues a loop of kernels/device_timing.h; returns its operations or bytes.
+    double (*roof)(Roof kind, std::int64_t size, Stream&) = nullptr;
 };
 
 namespace native {
@@ -62,13 +99,12 @@ const Library& library();
 }
 
 // A table: the rows of the reference, of the CPU, and of both CUDA builds.
-template <class Row>
-std::vector<Row> with_cuda(std::initializer_list<std::span<const Row>> others, std::span<const Row> Rows::*part) {
+template <class Row, class... Parts>
+std::vector<Row> with_cuda(std::initializer_list<std::span<const Row>> others, Parts... parts) {
     std::vector<Row> table = join<Row>(others);
-    for (const Library* library : {&emulated::library(), &native::library()}) {
-        const std::span<const Row> rows = library->rows.*part;
-        table.insert(table.end(), rows.begin(), rows.end());
-    }
+    for (const Library* library : {&emulated::library(), &native::library()})
+        for (const std::span<const Row> rows : {library->rows.*parts...})
+            table.insert(table.end(), rows.begin(), rows.end());
     return table;
 }
 

@@ -11,6 +11,7 @@
 
 #include "core/check.h"
 #include "core/device.h"
+#include "core/dtype.h"
 #include "kernels/emulation/execution.h"
 #include "kernels/emulation/vector_types.h"
 #include "kernels/variant.h"
@@ -153,6 +154,9 @@ inline void multiply_add_tf32(float (&d)[4], const unsigned (&a)[4], const unsig
                               const std::source_location& where = std::source_location::current()) {
     MultiplyAddOperand operand{d, a, b};
     meet(Collective::multiply_add_tf32, full_warp, &operand, where);
+}
+inline unsigned round_bf16x2(float low, float high) {
+    return bfloat16(low).bits | static_cast<unsigned>(bfloat16(high).bits) << 16;
 }
 inline unsigned round_tf32(float value) {
     const auto bits = std::bit_cast<std::uint32_t>(value);

@@ -19,6 +19,13 @@ void scale_run(View y, ConstView x, const ElementwiseParams& p, Stream&) {
     for (std::int64_t i = 0; i < p.count; ++i) out[i] = static_cast<T>(p.factor * static_cast<double>(in[i]));
 }
 
+template <class To, class From>
+void cast_run(View y, ConstView x, const ElementwiseParams& p, Stream&) {
+    To* out = y.as<To>();
+    const From* in = x.as<From>();
+    for (std::int64_t i = 0; i < p.count; ++i) out[i] = To(in[i]);
+}
+
 template <class T>
 void concat_run(View y, ConstView a, ConstView b, const ConcatParams& p, Stream&) {
     T* out = y.as<T>();
@@ -52,6 +59,14 @@ std::span<const ScaleVariant> scale_rows() {
     static constexpr ScaleVariant rows[] = {
         {"ref", Device::cpu, DType::float32, Math::exact, always<ElementwiseParams>, scale_run<float>},
         {"ref", Device::cpu, DType::float64, Math::exact, always<ElementwiseParams>, scale_run<double>}};
+    return rows;
+}
+
+std::span<const CastVariant> cast_rows() {
+    static constexpr CastVariant rows[] = {
+        {"ref", Device::cpu, DType::float32, Math::exact, always<ElementwiseParams>, cast_run<bfloat16, float>},
+        {"ref", Device::cpu, DType::bfloat16, Math::exact, always<ElementwiseParams>, cast_run<float, bfloat16>},
+        {"ref", Device::cpu, DType::float64, Math::exact, always<ElementwiseParams>, cast_run<double, double>}};
     return rows;
 }
 

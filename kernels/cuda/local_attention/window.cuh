@@ -81,8 +81,8 @@ struct Cotangent {
 };
 
 template <int nd>
-__device__ Cotangent cotangent_of(const float* dy, const LocalAttentionParams& p) {
-    const float heads = static_cast<float>(p.heads);
+__device__ Cotangent cotangent_of(const float* dy, int head_count) {
+    const float heads = static_cast<float>(head_count);
     return {nd == 3 ? dy[0] / heads : 0, dy[nd - 2] / heads, dy[nd - 1] / heads};
 }
 

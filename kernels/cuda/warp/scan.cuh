@@ -23,18 +23,19 @@ __global__ void scan_blocks(int* values, int* totals, std::int64_t count) {
     Shared shared;
     int* warp_totals = shared.take<int>(warps_per_block);
     const std::int64_t begin = global_thread() * scanned_per_thread;
-    int own = 0;
-    for (int k = 0; k < scanned_per_thread; ++k)
-        if (begin + k < count) own += values[begin + k];
+    int read[scanned_per_thread], own = 0;
+    for (int k = 0; k < scanned_per_thread; ++k) {
+        read[k] = begin + k < count ? values[begin + k] : 0;
+        own += read[k];
+    }
     const int up_to_here = warp_scan(own), warp = static_cast<int>(threadIdx.x) / lanes_per_warp;
     if (threadIdx.x % lanes_per_warp == lanes_per_warp - 1) warp_totals[warp] = up_to_here;
     block_sync();
     int before = up_to_here - own;
     for (int other = 0; other < warp; ++other) before += warp_totals[other];
     for (int k = 0; k < scanned_per_thread && begin + k < count; ++k) {
-        const int value = values[begin + k];
         values[begin + k] = before;
-        before += value;
+        before += read[k];
     }
     if (threadIdx.x == threads_per_block - 1) totals[blockIdx.x] = before;
 }

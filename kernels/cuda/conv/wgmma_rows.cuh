@@ -1,0 +1,107 @@
+// What the rows of rung 6 run: which of its kernels serves a layer, and the packed weights.
+#pragma once
+
+#include "kernels/cuda/conv/wgmma_resident.cuh"
+#include "kernels/cuda/conv/wgmma_weight.cuh"
+
+namespace cover::cuda::native::conv {
+
+inline bool fits_wgmma_counts(const ConvParams& p, const DeviceFacts& facts) {
+    constexpr std::int64_t most = std::int64_t{1} << 31;  // of the kernels' int
+    return facts.compute_capability == 90 && facts.shared_memory_per_block >= 227 * 1024 && p.kernel == 3 &&
+           (p.n + 1) * p.grid.d * (p.grid.h + 8) * (p.grid.w + 8) < most && p.taps() * p.c_out < most &&
+           p.taps() * p.c_in < most;
+}
+
+// Calls use(Tile, stages) with the tile of few channels that serves p, if any. p in the direction of the kernel.
+template <class Use>
+bool with_resident_tile(const ConvParams& p, const Use& use) {
+    const auto take = [&]<class Tile>(Tile) {
+        const int stages = resident_stages<Tile>(p, 227 * 1024);
+        if (p.c_in % Tile::depth != 0 || p.c_out % Tile::outputs != 0 || stages == 0) return false;
+        use(Tile{}, stages);
+        return true;
+    };
+    if (take(ResidentTile<64, 64, 2>{})) return true;
+    if (p.c_in % 64 == 0 && p.c_out % 64 == 0) return false;  // rather than in narrower pieces: streamed
+    return take(ResidentTile<64, 32, 2>{}) || take(ResidentTile<96, 32, 2>{}) || take(ResidentTile<32, 64, 2>{}) ||
+           take(ResidentTile<32, 32, 4>{}) || take(ResidentTile<32, 32, 4, false>{});
+}
+
+inline bool fits_wgmma(const ConvParams& p, const DeviceFacts& facts) {
+    return fits_wgmma_counts(p, facts) &&
+           ((p.c_in % 64 == 0 && p.c_out % 64 == 0) || with_resident_tile(p, [](auto, int) {}));
+}
+
+inline ConvParams mirrored(const ConvParams& p) {
+    ConvParams of = p;
+    of.c_in = p.c_out;
+    of.c_out = p.c_in;
+    return of;
+}
+
+inline bool fits_wgmma_backward_data(const ConvParams& p, const DeviceFacts& facts) {
+    return fits_wgmma(mirrored(p), facts);
+}
+
+// p in the direction of the kernel: c_in of `in`, c_out of `out`.
+inline void launch_wgmma_layer(void* out, const void* in, const std::uint16_t* packed, const float* bias,
+                               const ConvParams& p, Stream& stream) {
+    const bool wide = p.c_in % 64 == 0 && p.c_out % 128 == 0;
+    if (!wide && with_resident_tile(p, [&]<class Tile>(Tile, int stages) {
+            launch_wgmma_resident<Tile>(out, in, packed, bias, p, stages, stream);
+        }))
+        return;
+    (wide ? launch_wgmma<WgmmaTile<128, 2, 7, 4>> : launch_wgmma<WgmmaTile<64, 2, 8, 4>>)(out, in, packed, bias, p,
+                                                                                          stream);
+}
+
+inline void launch_wgmma_pack(std::uint16_t* packed, const float* weight, bool transposed, const ConvParams& p,
+                              Stream& stream) {
+    launch(stream, "conv wgmma_pack",
+           dim3(blocks_for(p.c_in, 64), blocks_for(p.c_out, 64), static_cast<unsigned>(p.taps())), 256,
+           Shared::shared_bytes_of<float>(64 * 65), transposed ? wgmma_pack<true> : wgmma_pack<false>, packed, weight,
+           p.taps(), static_cast<int>(p.c_in), static_cast<int>(p.c_out));
+}
+
+inline void run_wgmma(View out, ConstView in, ConstView weight, const float* bias, bool transposed, const ConvParams& p,
+                      Stream& stream) {
+    Workspace<std::uint16_t> packed(p.weight_count(), stream);
+    launch_wgmma_pack(packed.data(), weight.as<float>(), transposed, p, stream);
+    launch_wgmma_layer(out.as<bfloat16>(), in.as<bfloat16>(), packed.data(), bias, p, stream);
+}
+
+inline void run_wgmma_forward(View y, ConstView x, ConstView weight, ConstView bias, const ConvParams& p,
+                              Stream& stream) {
+    run_wgmma(y, x, weight, bias.as<float>(), false, p, stream);
+}
+
+inline void run_wgmma_backward_data(View dx, ConstView dy, ConstView weight, const ConvParams& p, Stream& stream) {
+    run_wgmma(dx, dy, weight, nullptr, true, mirrored(p), stream);
+}
+
+inline bool fits_wgmma_backward_weight(const ConvParams& p, const DeviceFacts& facts) {
+    return fits_wgmma_counts(p, facts) && p.c_in % 32 == 0 && p.c_out % 32 == 0;
+}
+
+// Calls use(Tile) with the tile of the layer's weight gradient.
+template <class Use>
+void with_weight_tile(const ConvParams& p, const Use& use) {
+    if (p.c_out % 64 == 0 && p.c_in % 64 == 0) return use(WgmmaWeightTile<64, 64, 1, 8>{});
+    if (p.c_out % 64 == 0) return use(WgmmaWeightTile<32, 64, 1, 12>{});
+    if (p.c_in % 96 == 0) return use(WgmmaWeightTile<32, 32, 3, 8>{});
+    if (p.c_in % 64 == 0) return use(WgmmaWeightTile<32, 32, 2, 10>{});
+    use(WgmmaWeightTile<32, 32, 1, 16>{});
+}
+
+inline void run_wgmma_backward_weight(View dweight, View dbias, ConstView dy, ConstView x, const ConvParams& p,
+                                      Stream& stream) {
+    with_weight_tile(p, [&]<class Tile>(Tile) {
+        const WgmmaWeightLaunch of = wgmma_weight_launch<Tile>(p);
+        Workspace<float> weights(of.slices * p.weight_count(), stream), biases(2 * of.slices * p.c_out, stream);
+        launch_wgmma_weight<Tile>(of, weights.data(), biases.data(), dy.as<bfloat16>(), x.as<bfloat16>(), p, stream);
+        launch_wgmma_add(dweight.as<float>(), weights.data(), dbias.as<float>(), biases.data(), of.slices, p, stream);
+    });
+}
+
+}  // namespace cover::cuda::native::conv
