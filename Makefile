@@ -57,7 +57,7 @@ install: all
 	cmake --install $(BUILD) --prefix $(abspath $(PREFIX))
 
 clean:
-	rm -rf $(BUILD) build-fuzz build-asan build-tsan build-emulation-asan build-emulation-tsan
+	rm -rf $(BUILD) build-fuzz build-asan build-tsan
 
 help:
 	@echo "make               set up and build $(BUILD)/cover"

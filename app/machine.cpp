@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "core/check.h"
+#include "core/device_memory.h"
 #include "cover/trainer.h"
 #include "kernels/catalogue.h"
 #include "kernels/devices.h"
@@ -86,12 +87,15 @@ void check_memory(const char* command, const TrainConfig& config, const std::arr
     const double waiting = static_cast<double>(waiting_batches) * static_cast<double>(stored[0]) *
                            static_cast<double>(stored[1]) * static_cast<double>(stored[2]) *
                            static_cast<double>(config.in_channels) * sizeof(float);
+    // On a GPU the batches that wait lie in the host's memory, and the rest in the device's.
+    const auto on_device = config.device == DeviceChoice::cuda ? device_memory(Device::cuda).available : nullptr;
     const auto needed = [&](std::int64_t batch) {
         TrainConfig tried = config;
         tried.batch = batch;
-        return static_cast<double>(estimate_memory(tried, stored)) + static_cast<double>(batch) * waiting;
+        return static_cast<double>(estimate_memory(tried, stored)) +
+               (on_device ? 0 : static_cast<double>(batch) * waiting);
     };
-    const auto available = static_cast<double>(available_bytes());
+    const auto available = static_cast<double>(on_device ? on_device() : available_bytes());
     if (available == 0 || needed(config.batch) <= available) return;
     std::int64_t fits = 0, beyond = config.batch;
     while (fits + 1 < beyond) {
@@ -99,13 +103,13 @@ void check_memory(const char* command, const TrainConfig& config, const std::arr
         (needed(middle) <= available ? fits : beyond) = middle;
     }
     constexpr double gib = 1 << 30;
-    fail(
-        ErrorKind::device,
-        fmt::format("[{}] batch {} of this patch, cut from images of {} x {} x {}, needs about {:.1f} GiB and {:.1f} "
-                    "GiB are free; {}",
-                    command, config.batch, stored[0], stored[1], stored[2], needed(config.batch) / gib, available / gib,
-                    fits > 0 ? fmt::format("the largest batch that fits is {}: --batch {}", fits, fits)
-                             : "not even a batch of 1 fits: choose a smaller --patch, or store smaller images"));
+    fail(ErrorKind::device,
+         fmt::format("[{}] batch {} of this patch, cut from images of {} x {} x {}, needs about {:.1f} GiB and {:.1f} "
+                     "GiB are free{}; {}",
+                     command, config.batch, stored[0], stored[1], stored[2], needed(config.batch) / gib,
+                     available / gib, on_device ? " on the device" : "",
+                     fits > 0 ? fmt::format("the largest batch that fits is {}: --batch {}", fits, fits)
+                              : "not even a batch of 1 fits: choose a smaller --patch, or store smaller images"));
 }
 
 }  // namespace cover::app

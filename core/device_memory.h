@@ -22,6 +22,7 @@ struct DeviceMemory {
     void (*clear)(void* to, std::size_t bytes) = nullptr;  // zeros; queued
     // `count` copies of one element of 2, 4 or 8 bytes. Queued; does not wait.
     void (*fill)(void* to, const void* element, std::size_t element_bytes, std::int64_t count) = nullptr;
+    std::size_t (*available)() = nullptr;  // bytes that are free; null where the device's memory is the host's
     // Called on each block that is handed out, fresh or used before; may be null.
     void (*poison)(void* block, std::size_t bytes) = nullptr;
 

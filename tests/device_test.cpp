@@ -17,13 +17,7 @@
 namespace cover {
 namespace {
 
-// Every device of this machine that is not the CPU: the emulated one too, unless the tests are narrowed to another.
-std::vector<Device> devices() {
-    std::vector<Device> found;
-    for (const Device device : {Device::emulated, Device::cuda})
-        if (test::device_stream(device) && test::narrowed().device.value_or(device) == device) found.push_back(device);
-    return found;
-}
+using test::devices;
 
 Views random_views(int dims, std::int64_t side, std::int64_t batch, std::uint32_t seed = 1) {
     const std::int64_t depth = dims == 3 ? side : 1;

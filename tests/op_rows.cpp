@@ -76,6 +76,13 @@ const Narrowed& narrowed() {
     return instance;
 }
 
+std::vector<Device> devices() {
+    std::vector<Device> found;
+    for (const Device device : {Device::emulated, Device::cuda})
+        if (device_stream(device) && narrowed().device.value_or(device) == device) found.push_back(device);
+    return found;
+}
+
 FencedInput::FencedInput(const Tensor& values, DType dtype, std::int64_t shift, Device device) {
     constexpr std::int64_t fence = 64;
     memory_ = Tensor::empty({values.count() + 2 * fence + shift}, dtype);

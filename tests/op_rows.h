@@ -206,6 +206,8 @@ struct Narrowed {
     std::size_t stride = 1;
 };
 const Narrowed& narrowed();
+// Every device of this machine that is not the CPU: the emulated one too, unless the tests are narrowed to another.
+std::vector<Device> devices();
 
 // Every row that this machine can run, on every case that the row takes. A row that takes none of the cases on any
 // machine is a failure; one that is there by name only may lack what it needs, and is then named with its reason.

@@ -1,5 +1,5 @@
 #!/bin/sh
-# sanitize.sh KIND: builds with sanitizers in build-KIND and runs the tests there.
+# sanitize.sh KIND: builds with sanitizers in build-asan or build-tsan and runs the tests there.
 #   asan: address (leaks included) and undefined behaviour, all tests but those named below.
 #   tsan: data races, the tests of threads: pool, loader, a training step with several of them, and emulated CUDA threads.
 #   emulation-asan, emulation-tsan: the CUDA kernels on the emulated device alone: every row of every table on every
@@ -7,7 +7,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 kind=${1:-asan}
-build=build-$kind
+build=build-${kind#emulation-}
 case $kind in
 asan)
     flags="-fsanitize=address,undefined -fno-sanitize-recover=all"

@@ -46,6 +46,12 @@ void copy_within(void* to, const void* from, std::size_t bytes) {
 
 void clear(void* to, std::size_t bytes) { COVER_CUDA_CALL(cudaMemsetAsync(to, 0, bytes, stream)); }
 
+std::size_t available() {
+    std::size_t free = 0, total = 0;
+    COVER_CUDA_CALL(cudaMemGetInfo(&free, &total));
+    return free;
+}
+
 // Uploads have a stream of their own, and each page-locked block an event that says when its last one was done.
 cudaStream_t upload_stream = nullptr;
 std::mutex pinned_mutex;
@@ -162,8 +168,8 @@ DeviceFacts open_device() {
             "; the kernels need 8.0 (A100) or later");
     if (!stream) COVER_CUDA_CALL(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
     if (!upload_stream) COVER_CUDA_CALL(cudaStreamCreateWithFlags(&upload_stream, cudaStreamNonBlocking));
-    set_device_memory(Device::cuda, {allocate, release, copy, copy_within, clear, fill, nullptr, allocate_pinned,
-                                     release_pinned, begin_upload, await_upload});
+    set_device_memory(Device::cuda, {allocate, release, copy, copy_within, clear, fill, available, nullptr,
+                                     allocate_pinned, release_pinned, begin_upload, await_upload});
     return facts;
 }
 

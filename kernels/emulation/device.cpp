@@ -53,8 +53,8 @@ void await_upload(const void* pinned) {
 }  // namespace
 
 DeviceFacts open_device() {
-    set_device_memory(Device::emulated, {allocate, release, copy, copy_within, clear, fill, poison, allocate_pinned,
-                                         release_pinned, begin_upload, await_upload});
+    set_device_memory(Device::emulated, {allocate, release, copy, copy_within, clear, fill, nullptr, poison,
+                                         allocate_pinned, release_pinned, begin_upload, await_upload});
     DeviceFacts facts;
     facts.compute_capability = 80;  // what an A100 has: no wgmma, no TMA
     facts.shared_memory_per_block = 163 * 1024;
