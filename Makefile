@@ -5,6 +5,7 @@ PREFIX ?= /usr/local
 PYTHON ?= python3
 CMAKE_FLAGS ?=
 SECONDS ?= 60
+JOBS ?= 1
 BUNDLE ?= gpu-bundle
 
 .PHONY: all setup build demo test bench fuzz asan tsan emulation-asan emulation-tsan gpu-check gpu-bench gpu-bundle format install clean help
@@ -32,7 +33,7 @@ bench: all
 	@$(PYTHON) bench/compare_pytorch.py --cover $(BUILD)/cover || { code=$$?; test $$code -eq 77 -o $$code -eq 127; }
 
 fuzz:
-	@BUILD=$(BUILD) tools/fuzz.sh $(SECONDS)
+	@BUILD=$(BUILD) JOBS=$(JOBS) tools/fuzz.sh $(SECONDS)
 
 asan tsan: setup
 	@tools/sanitize.sh $@
@@ -65,7 +66,7 @@ help:
 	@echo "make test          every test; the last line counts passed, failed and skipped;"
 	@echo "                   COVER_LONG_TESTS=1: the long versions of the tests of hostile files"
 	@echo "make bench         every kernel row, then the training step beside PyTorch where that is installed"
-	@echo "make fuzz          every reader of foreign files under libFuzzer, SECONDS=$(SECONDS) each; needs clang"
+	@echo "make fuzz          every reader of foreign files under libFuzzer, SECONDS=$(SECONDS) each, JOBS=$(JOBS) at a time; needs clang"
 	@echo "make asan          the tests under the address and undefined-behaviour sanitizers"
 	@echo "make tsan          the tests of threads under the thread sanitizer"
 	@echo "make emulation-asan  the CUDA kernels, emulated, under the address and undefined-behaviour sanitizers"
@@ -78,4 +79,4 @@ help:
 	@echo "make install       into PREFIX ($(PREFIX))"
 	@echo "make format        clang-format on every tracked source"
 	@echo "make clean         remove $(BUILD) and the builds of fuzz, asan and tsan"
-	@echo "Variables: BUILD, PREFIX, DESTDIR, PYTHON, CMAKE_FLAGS, SECONDS, BUNDLE."
+	@echo "Variables: BUILD, PREFIX, DESTDIR, PYTHON, CMAKE_FLAGS, SECONDS, JOBS, BUNDLE."

@@ -2,6 +2,7 @@
 # fuzz.sh SECONDS [TARGET...]: feeds every reader of foreign files (or those named) with mutations of tests/fuzz/corpus,
 # for so many seconds each, under the address and undefined-behaviour sanitizers. Build and new inputs lie in build-fuzz;
 # a finding is kept in build-fuzz/findings and is read again by `cover_replay TARGET FILE`. Exit 1 with a finding.
+# JOBS=N runs so many targets side by side.
 set -eu
 cd "$(dirname "$0")/.."
 seconds=${1:-60}
@@ -36,28 +37,28 @@ cmake -S . -B "$build" -G Ninja -DCOVER_FUZZ=ON -DCOVER_FUZZ_BUILD="$gcc_build" 
     -DCMAKE_CXX_FLAGS="$sanitize" > "$build/cmake.log"
 cmake --build "$build" --target fuzzers
 
+# One target; its line of the summary goes to TARGET.summary. Fails with a finding.
+cat > "$build/one.sh" << 'INNER'
+seconds=$1 build=$2 target=$3
+mkdir -p "$build/corpus/$target"
+log=$build/$target.log
 status=0
-summary=""
-for target in $targets; do
-    mkdir -p "$build/corpus/$target"
-    echo "== $target: $seconds s"
-    log=$build/$target.log
-    if UBSAN_OPTIONS=print_stacktrace=1 "$build/tests/fuzz/fuzz_$target" -max_total_time="$seconds" -timeout=25 \
-        -rss_limit_mb=2560 -max_len=65536 -print_final_stats=1 -artifact_prefix="$build/findings/$target-" \
-        "$build/corpus/$target" "tests/fuzz/corpus/$target" > "$log" 2>&1; then
-        found="no finding"
-    else
-        found="FINDING, see $log and $build/findings"
-        status=1
-    fi
-    runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")
-    peak=$(sed -n 's/^stat::peak_rss_mb: *//p' "$log")
-    cover=$(grep -o 'cov: [0-9]*' "$log" | tail -n 1 | cut -d ' ' -f 2)
-    line="$target: ${runs:-?} inputs in $seconds s, ${cover:-?} edges, peak ${peak:-?} MiB, $found"
-    echo "$line"
-    summary="$summary$line
-"
-done
+found="no finding"
+UBSAN_OPTIONS=print_stacktrace=1 "$build/tests/fuzz/fuzz_$target" -max_total_time="$seconds" -timeout=25 \
+    -rss_limit_mb=2560 -max_len=65536 -print_final_stats=1 -artifact_prefix="$build/findings/$target-" \
+    "$build/corpus/$target" "tests/fuzz/corpus/$target" > "$log" 2>&1 || {
+    found="FINDING, see $log and $build/findings"
+    status=1
+}
+runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")
+peak=$(sed -n 's/^stat::peak_rss_mb: *//p' "$log")
+cover=$(grep -o 'cov: [0-9]*' "$log" | tail -n 1 | cut -d ' ' -f 2)
+echo "$target: ${runs:-?} inputs in $seconds s, ${cover:-?} edges, peak ${peak:-?} MiB, $found" | tee "$build/$target.summary"
+exit $status
+INNER
+status=0
+for target in $targets; do rm -f "$build/$target.summary"; done
+printf '%s\n' $targets | xargs -P "${JOBS:-1}" -n 1 sh "$build/one.sh" "$seconds" "$build" || status=1
 echo "== summary"
-printf '%s' "$summary"
+for target in $targets; do cat "$build/$target.summary"; done
 exit $status
