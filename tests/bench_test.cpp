@@ -51,7 +51,8 @@ TEST_CASE("bench: every row of the emulated device is timed, against roofs of th
 }
 
 TEST_CASE("bench: one precision, one op, one row; a limit leaves the rest out and says so") {
-    for (const auto& row : bench("--precision tf32 --op conv")["rows"]) {
+    const auto rounded = bench("--precision tf32 --op conv");
+    for (const auto& row : rounded["rows"]) {
         CHECK(row["precision"] == "tf32");
         CHECK(row["op"].get<std::string>().rfind("conv", 0) == 0);
     }
