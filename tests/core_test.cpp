@@ -113,7 +113,7 @@ TEST_CASE("storage: freed blocks are used again, the peak is kept") {
     release_unused_memory();
     reset_memory_peak();
     const MemoryStatistics before = memory_statistics();
-    void* first = nullptr;
+    [[maybe_unused]] void* first = nullptr;
     {
         const Tensor a = Tensor::empty({1 << 20});
         first = const_cast<void*>(a.view().data);
@@ -121,11 +121,13 @@ TEST_CASE("storage: freed blocks are used again, the peak is kept") {
     }
     CHECK(memory_statistics().in_use == before.in_use);
     CHECK(memory_statistics().peak - before.in_use >= std::size_t{4} << 20);
+#ifndef __SANITIZE_ADDRESS__  // under which each tensor is an allocation of its own
     CHECK(memory_statistics().held > before.held);
     {
         const Tensor b = Tensor::empty({1 << 20});
         CHECK(b.view().data == first);
     }
+#endif
     release_unused_memory();
     CHECK(memory_statistics().held <= before.held);
     reset_memory_peak();
