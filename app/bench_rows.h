@@ -56,8 +56,8 @@ public:
     // Rows that the options' limit left out.
     int left_out() const { return left_out_; }
     bool wanted(const std::string& op) const;
-    // On a device rows are timed in three rounds, should a limit of time cut off the last: a vendor's library tries many
-    // plans for each shape, and the first rung of a ladder takes a second for what the last does in a millisecond.
+    // On a device rows are timed in three rounds, should a limit of time cut off the last: a vendor's library tries
+    // many plans for each shape, and the first rung of a ladder takes a second for what the last does in a millisecond.
     enum class Round : std::uint8_t { own, vendor, naive };
     void take(Round round) { round_ = round; }
     // How many sets of operands take turns, so that no call finds its own in a GPU's cache.
@@ -69,7 +69,8 @@ public:
               const std::string& shape, const Work& work, Call call) {
         if (!wanted(op)) return;
         // On a device a shape that the network has twice is timed once.
-        if (on_device() && !seen_.insert(text(static_cast<int>(round_), op, "/", shape, "/", name_of(dtype))).second) return;
+        if (on_device() && !seen_.insert(text(static_cast<int>(round_), op, "/", shape, "/", name_of(dtype))).second)
+            return;
         for (const auto& row : table) {
             if (row.device != stream_.device || row.dtype != dtype || !wanted_math(dtype, row.math)) continue;
             if (!options_.row.empty() && options_.row != row.name) continue;
