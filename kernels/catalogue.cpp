@@ -6,6 +6,7 @@
 #include "kernels/augment.h"
 #include "kernels/conv.h"
 #include "kernels/elementwise.h"
+#include "kernels/fused_conv.h"
 #include "kernels/local_attention.h"
 #include "kernels/loss.h"
 #include "kernels/norm.h"
@@ -38,7 +39,11 @@ const std::vector<OpRows>& kernel_catalogue() {
         facts_of("conv", conv_table()),
         facts_of("conv_backward_data", conv_backward_data_table()),
         facts_of("conv_backward_weight", conv_backward_weight_table()),
+        facts_of("fused_conv", fused_conv_table()),
+        facts_of("fused_conv_backward_weight", fused_conv_backward_weight_table()),
         facts_of("group_norm", group_norm_table()),
+        facts_of("group_norm_statistics", group_norm_statistics_table()),
+        facts_of("group_norm_apply", group_norm_apply_table()),
         facts_of("group_norm_backward", group_norm_backward_table()),
         facts_of("max_pool", max_pool_table()),
         facts_of("max_pool_backward", max_pool_backward_table()),

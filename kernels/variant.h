@@ -43,6 +43,7 @@ struct Stream {
     const DeviceFacts* facts = &machine_facts();  // what rows may assume
     const KernelSelection* selection = nullptr;   // null: the tables' own preference
     Math math = Math::exact;
+    bool fuse = true;                  // ops may leave work to those that read their result (kernels/fused_conv.h)
     void* native = nullptr;            // the CUDA stream on a device
     KernelProfile* profile = nullptr;  // null: nothing is timed
     void (*wait)() = nullptr;  // until the device has done all that is queued; for the profile. Null on the host
@@ -131,6 +132,8 @@ private:
         if constexpr (std::is_convertible_v<Argument, ConstView>) {
             const ConstView view = argument;
             return view ? static_cast<double>(view.count) * static_cast<double>(size_of(view.dtype)) : 0.0;
+        } else if constexpr (requires { argument.bytes(); }) {
+            return argument.bytes();
         } else {
             return 0.0;
         }

@@ -7,7 +7,8 @@
 namespace cover::test {
 namespace {
 
-const RegisteredTable registered[] = {RegisteredTable("group_norm"), RegisteredTable("group_norm_backward")};
+const RegisteredTable registered[] = {RegisteredTable("group_norm"), RegisteredTable("group_norm_statistics"),
+                                      RegisteredTable("group_norm_apply"), RegisteredTable("group_norm_backward")};
 
 std::vector<GroupNormParams> norm_cases() {
     std::vector<GroupNormParams> cases;
@@ -81,6 +82,44 @@ RowTest<GroupNormParams, GroupNormRun> group_norm_test(double offset = 0) {
             describe_norm};
 }
 
+RowTest<GroupNormParams, GroupNormStatisticsRun> group_norm_statistics_test(double offset = 0) {
+    return {"group_norm_statistics",
+            group_norm_statistics_table(),
+            norm_cases(),
+            [offset](const GroupNormParams& p) -> Operands {
+                return {random_tensor({p.count()}, DType::float64, 1, offset - 1, offset + 1)};
+            },
+            [offset](const GroupNormParams& p) -> std::vector<OutputSpec> {
+                const double size = 1 + offset;
+                return {{.name = "mean", .count = p.n * p.groups, .scale = size, .type = real_type, .relative = false},
+                        {.name = "rstd", .count = p.n * p.groups, .terms = 4 * size, .scale = 4, .type = real_type}};
+            },
+            [](GroupNormStatisticsRun* run, Outputs out, Inputs in, const GroupNormParams& p, Stream& stream) {
+                run(out[0], out[1], in[0], p, stream);
+            },
+            describe_norm};
+}
+
+RowTest<GroupNormParams, GroupNormApplyRun> group_norm_apply_test() {
+    return {"group_norm_apply",
+            group_norm_apply_table(),
+            norm_cases(),
+            [](const GroupNormParams& p) -> Operands {
+                return {random_tensor({p.count()}, DType::float64, 1),
+                        real(random_tensor({p.n * p.groups}, DType::float64, 4)),
+                        real(random_tensor({p.n * p.groups}, DType::float64, 5, 0.5, 2)),
+                        real(random_tensor({p.channels}, DType::float64, 2, 0.5, 2)),
+                        real(random_tensor({p.channels}, DType::float64, 3))};
+            },
+            [](const GroupNormParams& p) -> std::vector<OutputSpec> {
+                return {{.name = "y", .count = p.count(), .terms = 4, .scale = 8}};
+            },
+            [](GroupNormApplyRun* run, Outputs out, Inputs in, const GroupNormParams& p, Stream& stream) {
+                run(out[0], in[0], in[1], in[2], in[3], in[4], p, stream);
+            },
+            describe_norm};
+}
+
 RowTest<GroupNormParams, GroupNormBackwardRun> group_norm_backward_test() {
     return {"group_norm_backward",
             group_norm_backward_table(),
@@ -131,6 +170,9 @@ RowTest<GroupNormParams, GroupNormBackwardRun> group_norm_backward_test() {
 
 TEST_CASE("group_norm: every row") { check_table(group_norm_test()); }
 TEST_CASE("group_norm: every row, far from zero") { check_table(group_norm_test(30)); }
+TEST_CASE("group_norm_statistics: every row") { check_table(group_norm_statistics_test()); }
+TEST_CASE("group_norm_statistics: every row, far from zero") { check_table(group_norm_statistics_test(30)); }
+TEST_CASE("group_norm_apply: every row") { check_table(group_norm_apply_test()); }
 TEST_CASE("group_norm_backward: every row") { check_table(group_norm_backward_test()); }
 
 TEST_CASE("group_norm: by hand") {

@@ -49,4 +49,27 @@ cmake --build "$build"
 export ASAN_OPTIONS="detect_leaks=1:detect_stack_use_after_return=1:strict_string_checks=1:allocator_may_return_null=1"
 export UBSAN_OPTIONS=print_stacktrace=1
 export TSAN_OPTIONS="halt_on_error=1:second_deadlock_stack=1"
-"$build/tests/cover_tests" ${cases:+-tc="$cases"} ${without:+-tce="$without"}
+
+# Pieces of eight test cases, JOBS of them side by side (as many as there are processors, unless told otherwise): most
+# tests are one thread. A piece that fails is shown whole; one whose tests are all skipped exits with 1 and has not failed.
+jobs=${JOBS:-$(nproc)}
+out=$(mktemp -d)
+trap 'rm -rf "$out"' EXIT
+export tests="$build/tests/cover_tests" cases without out
+count=$("$tests" ${cases:+-tc="$cases"} ${without:+-tce="$without"} --count | sed -n 's/.*current filters: //p')
+seq 1 8 "$count" | xargs -P "$jobs" -I{} sh -c '
+    last=$(({} + 7))
+    "$tests" ${cases:+-tc="$cases"} ${without:+-tce="$without"} --first={} --last=$last > "$out/{}" 2>&1
+    status=$?
+    if [ $status = 0 ] || tail -1 "$out/{}" | grep -q "^0 passed, 0 failed, [1-9]"; then
+        echo "tests {} to $last: $(tail -1 "$out/{}")"
+    else
+        cat "$out/{}"
+        echo "tests {} to $last: exit status $status" > "$out/{}.failed"
+    fi'
+cat "$out"/* | awk '/^[0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$/ { p += $1; f += $3; s += $5 }
+    END { printf "%d passed, %d failed, %d skipped\n", p, f, s }'
+if ls "$out"/*.failed > /dev/null 2>&1; then
+    cat "$out"/*.failed
+    exit 1
+fi

@@ -102,40 +102,75 @@ struct AffineTables {
     NormAffine at(std::int64_t sample) { return {scale.data() + sample * row, shift.data() + sample * row, slope}; }
 };
 
+// The sums of every piece of some samples; sums: (n, pieces, 2, folded channels).
+void sum_pieces(const NormKernels& kernels, float* sums, const float* x, const Folded& f, std::int64_t first,
+                std::int64_t samples, Stream& stream) {
+    const std::int64_t pieces = f.pieces.count();
+    for_pieces(f, first, samples, stream,
+               [&](std::int64_t sample, std::int64_t piece, std::int64_t at, std::int64_t pixels) {
+                   float* sum = sums + (sample * pieces + piece) * 2 * f.channels;
+                   kernels.moments(sum, sum + f.channels, x + at, pixels, f.channels);
+               });
+}
+
+// mean and rstd (N, groups) of one sample.
+void finish_sample(float* mean, float* rstd, const float* sums, const float* x, const Folded& f,
+                   const GroupNormParams& p, std::int64_t sample) {
+    const std::int64_t width = p.channels / p.groups;
+    for (std::int64_t group = 0; group < p.groups; ++group) {
+        const Statistics s = group_statistics(sums + sample * f.pieces.count() * 2 * f.channels,
+                                              x + sample * f.pixels * f.channels, f, p.channels, group, width);
+        mean[sample * p.groups + group] = static_cast<float>(s.mean);
+        rstd[sample * p.groups + group] = static_cast<float>(1 / std::sqrt(s.variance + p.epsilon));
+    }
+}
+
 }  // namespace
 
 void group_norm(const NormKernels& kernels, View y, View mean, View rstd, ConstView x, ConstView gamma, ConstView beta,
                 const GroupNormParams& params, Stream& stream) {
     const Folded f(params);
-    const std::int64_t pieces = f.pieces.count(), width = params.channels / params.groups;
     const auto* from = x.as<float>();
     auto* to = y.as<float>();
+    auto *means = mean.as<float>(), *rstds = rstd.as<float>();
     const bool streaming = worth_streaming(to, params.count(), f.channels);
-    Workspace<float> sums(params.n * pieces * 2 * f.channels);  // (n, pieces, 2, folded channels)
+    Workspace<float> sums(params.n * f.pieces.count() * 2 * f.channels);
     AffineTables affine(params, f);
     for_sample_groups(params, [&](std::int64_t first, std::int64_t samples) {
-        for_pieces(f, first, samples, stream,
-                   [&](std::int64_t sample, std::int64_t piece, std::int64_t at, std::int64_t pixels) {
-                       float* sum = sums.data() + (sample * pieces + piece) * 2 * f.channels;
-                       kernels.moments(sum, sum + f.channels, from + at, pixels, f.channels);
-                   });
+        sum_pieces(kernels, sums.data(), from, f, first, samples, stream);
         stream.parallel(samples, [&](std::int64_t i) {
             const std::int64_t sample = first + i;
-            float* means = mean.as<float>() + sample * params.groups;
-            float* rstds = rstd.as<float>() + sample * params.groups;
-            for (std::int64_t group = 0; group < params.groups; ++group) {
-                const Statistics s =
-                    group_statistics(sums.data() + sample * pieces * 2 * f.channels,
-                                     from + sample * f.pixels * f.channels, f, params.channels, group, width);
-                means[group] = static_cast<float>(s.mean);
-                rstds[group] = static_cast<float>(1 / std::sqrt(s.variance + params.epsilon));
-            }
-            affine.fill(params, f, sample, means, rstds, gamma.as<float>(), beta.as<float>());
+            finish_sample(means, rstds, sums.data(), from, f, params, sample);
+            affine.fill(params, f, sample, means + sample * params.groups, rstds + sample * params.groups,
+                        gamma.as<float>(), beta.as<float>());
         });
         for_pieces(f, first, samples, stream,
                    [&](std::int64_t sample, std::int64_t, std::int64_t at, std::int64_t pixels) {
                        kernels.apply(to + at, from + at, affine.at(sample), pixels, f.channels, streaming);
                    });
+    });
+}
+
+void group_norm_statistics(const NormKernels& kernels, View mean, View rstd, ConstView x, const GroupNormParams& params,
+                           Stream& stream) {
+    const Folded f(params);
+    Workspace<float> sums(params.n * f.pieces.count() * 2 * f.channels);
+    sum_pieces(kernels, sums.data(), x.as<float>(), f, 0, params.n, stream);
+    stream.parallel(params.n, [&](std::int64_t sample) {
+        finish_sample(mean.as<float>(), rstd.as<float>(), sums.data(), x.as<float>(), f, params, sample);
+    });
+}
+
+void group_norm_apply(const NormKernels& kernels, View y, ConstView x, ConstView mean, ConstView rstd, ConstView gamma,
+                      ConstView beta, const GroupNormParams& params, Stream& stream) {
+    const Folded f(params);
+    const bool streaming = worth_streaming(y.as<float>(), params.count(), f.channels);
+    AffineTables affine(params, f);
+    for (std::int64_t sample = 0; sample < params.n; ++sample)
+        affine.fill(params, f, sample, mean.as<float>() + sample * params.groups,
+                    rstd.as<float>() + sample * params.groups, gamma.as<float>(), beta.as<float>());
+    for_pieces(f, 0, params.n, stream, [&](std::int64_t sample, std::int64_t, std::int64_t at, std::int64_t pixels) {
+        kernels.apply(y.as<float>() + at, x.as<float>() + at, affine.at(sample), pixels, f.channels, streaming);
     });
 }
 
@@ -216,6 +251,16 @@ void group_norm_backward(const NormKernels& kernels, View dx, View dgamma, View 
 
 std::span<const GroupNormVariant> group_norm_rows() {
     return simd_rows<GroupNormVariant, GroupNormParams, GroupNormRun, group_norm, avx2::norm_kernels,
+                     avx512::norm_kernels>();
+}
+
+std::span<const GroupNormStatisticsVariant> group_norm_statistics_rows() {
+    return simd_rows<GroupNormStatisticsVariant, GroupNormParams, GroupNormStatisticsRun, group_norm_statistics,
+                     avx2::norm_kernels, avx512::norm_kernels>();
+}
+
+std::span<const GroupNormApplyVariant> group_norm_apply_rows() {
+    return simd_rows<GroupNormApplyVariant, GroupNormParams, GroupNormApplyRun, group_norm_apply, avx2::norm_kernels,
                      avx512::norm_kernels>();
 }
 

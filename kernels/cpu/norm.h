@@ -43,6 +43,10 @@ extern const NormKernels norm_kernels;
 
 void group_norm(const NormKernels& kernels, View y, View mean, View rstd, ConstView x, ConstView gamma, ConstView beta,
                 const GroupNormParams& params, Stream& stream);
+void group_norm_statistics(const NormKernels& kernels, View mean, View rstd, ConstView x, const GroupNormParams& params,
+                           Stream& stream);
+void group_norm_apply(const NormKernels& kernels, View y, ConstView x, ConstView mean, ConstView rstd, ConstView gamma,
+                      ConstView beta, const GroupNormParams& params, Stream& stream);
 void group_norm_backward(const NormKernels& kernels, View dx, View dgamma, View dbeta, ConstView dy, ConstView x,
                          ConstView mean, ConstView rstd, ConstView gamma, ConstView beta, const GroupNormParams& params,
                          Stream& stream);

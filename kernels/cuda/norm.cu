@@ -258,19 +258,32 @@ bool is_wide(const GroupNormParams& p, const Views&... views) {
 }
 
 template <class T>
-void run(View y, View mean, View rstd, ConstView x, ConstView gamma, ConstView beta, const GroupNormParams& p,
-         Stream& stream) {
-    with_width<T>(is_wide<T>(p, y, x), [&](auto width) {
+void run_statistics(View mean, View rstd, ConstView x, const GroupNormParams& p, Stream& stream) {
+    with_width<T>(is_wide<T>(p, x), [&](auto width) {
         const Cut cut = cut_of(p.channels, p.pixels, width());
-        const unsigned blocks = blocks_for(cut.blocks(p.n), 1);
         Workspace<Moments> slices(p.n * cut.slices * cut.units, stream);
-        launch(stream, "group_norm, slices", blocks, threads_per_block, column_sum_bytes(), slice_moments<T, width()>,
-               slices.data(), x.as<T>(), cut);
+        launch(stream, "group_norm, slices", blocks_for(cut.blocks(p.n), 1), threads_per_block, column_sum_bytes(),
+               slice_moments<T, width()>, slices.data(), x.as<T>(), cut);
         launch(stream, "group_norm, groups", blocks_for(p.n * p.groups, 1), threads_per_block,
                block_sum_bytes<double>(), group_statistics, mean.as<float>(), rstd.as<float>(), slices.data(), p, cut);
-        launch(stream, "group_norm", blocks, threads_per_block, 0, normalise<T, width()>, y.as<T>(), mean.as<float>(),
-               rstd.as<float>(), x.as<T>(), gamma.as<float>(), beta.as<float>(), p, cut);
     });
+}
+
+template <class T>
+void run_apply(View y, ConstView x, ConstView mean, ConstView rstd, ConstView gamma, ConstView beta,
+               const GroupNormParams& p, Stream& stream) {
+    with_width<T>(is_wide<T>(p, y, x), [&](auto width) {
+        const Cut cut = cut_of(p.channels, p.pixels, width());
+        launch(stream, "group_norm", blocks_for(cut.blocks(p.n), 1), threads_per_block, 0, normalise<T, width()>,
+               y.as<T>(), mean.as<float>(), rstd.as<float>(), x.as<T>(), gamma.as<float>(), beta.as<float>(), p, cut);
+    });
+}
+
+template <class T>
+void run(View y, View mean, View rstd, ConstView x, ConstView gamma, ConstView beta, const GroupNormParams& p,
+         Stream& stream) {
+    run_statistics<T>(mean, rstd, x, p, stream);
+    run_apply<T>(y, x, mean, rstd, gamma, beta, p, stream);
 }
 
 template <class T>
@@ -301,6 +314,18 @@ std::span<const GroupNormVariant> group_norm_rows() {
     static constexpr GroupNormVariant rows[] = {
         {"cuda", this_device, DType::float32, Math::exact, always<GroupNormParams>, norm::run<float>},
         {"cuda", this_device, DType::bfloat16, Math::exact, always<GroupNormParams>, norm::run<bfloat16>}};
+    return rows;
+}
+std::span<const GroupNormStatisticsVariant> group_norm_statistics_rows() {
+    static constexpr GroupNormStatisticsVariant rows[] = {
+        {"cuda", this_device, DType::float32, Math::exact, always<GroupNormParams>, norm::run_statistics<float>},
+        {"cuda", this_device, DType::bfloat16, Math::exact, always<GroupNormParams>, norm::run_statistics<bfloat16>}};
+    return rows;
+}
+std::span<const GroupNormApplyVariant> group_norm_apply_rows() {
+    static constexpr GroupNormApplyVariant rows[] = {
+        {"cuda", this_device, DType::float32, Math::exact, always<GroupNormParams>, norm::run_apply<float>},
+        {"cuda", this_device, DType::bfloat16, Math::exact, always<GroupNormParams>, norm::run_apply<bfloat16>}};
     return rows;
 }
 std::span<const GroupNormBackwardVariant> group_norm_backward_rows() {

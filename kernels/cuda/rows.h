@@ -9,6 +9,7 @@
 #include "kernels/conv.h"
 #include "kernels/device_timing.h"
 #include "kernels/elementwise.h"
+#include "kernels/fused_conv.h"
 #include "kernels/local_attention.h"
 #include "kernels/loss.h"
 #include "kernels/norm.h"
@@ -28,7 +29,11 @@ struct Rows {
     std::span<const ConvVariant> vendor_conv;  // these three: cuDNN and cuBLAS, taken by name only
     std::span<const ConvBackwardDataVariant> vendor_conv_backward_data;
     std::span<const ConvBackwardWeightVariant> vendor_conv_backward_weight;
+    std::span<const FusedConvVariant> fused_conv;
+    std::span<const FusedConvBackwardWeightVariant> fused_conv_backward_weight;
     std::span<const GroupNormVariant> group_norm;
+    std::span<const GroupNormStatisticsVariant> group_norm_statistics;
+    std::span<const GroupNormApplyVariant> group_norm_apply;
     std::span<const GroupNormBackwardVariant> group_norm_backward;
     std::span<const MaxPoolVariant> max_pool;
     std::span<const MaxPoolBackwardVariant> max_pool_backward;

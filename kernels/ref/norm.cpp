@@ -13,29 +13,60 @@ void for_group(const GroupNormParams& p, std::int64_t n, std::int64_t group, con
         for (std::int64_t c = group * width; c < (group + 1) * width; ++c) body(pixel * p.channels + c, c);
 }
 
+struct Statistics {
+    double mean, rstd;
+};
+
 template <class T>
-void forward(View y_view, View mean_view, View rstd_view, ConstView x_view, ConstView gamma_view, ConstView beta_view,
-             const GroupNormParams& p, Stream& stream) {
-    T* y = y_view.as<T>();
-    const T *x = x_view.as<T>(), *gamma = gamma_view.as<T>(), *beta = beta_view.as<T>();
+Statistics statistics_of(const T* x, const GroupNormParams& p, std::int64_t n, std::int64_t group) {
     const double count = static_cast<double>(p.pixels * (p.channels / p.groups));
+    double sum = 0, squares = 0;
+    for_group(p, n, group, [&](std::int64_t i, std::int64_t) { sum += static_cast<double>(x[i]); });
+    const double mean = sum / count;
+    for_group(p, n, group, [&](std::int64_t i, std::int64_t) {
+        const double centred = static_cast<double>(x[i]) - mean;
+        squares += centred * centred;
+    });
+    return {mean, 1.0 / std::sqrt(squares / count + p.epsilon)};
+}
+
+template <class T>
+void apply_to(T* y, const T* x, const T* gamma, const T* beta, Statistics s, const GroupNormParams& p, std::int64_t n,
+              std::int64_t group) {
+    for_group(p, n, group, [&](std::int64_t i, std::int64_t c) {
+        const double z = (static_cast<double>(x[i]) - s.mean) * s.rstd * static_cast<double>(gamma[c]) +
+                         static_cast<double>(beta[c]);
+        y[i] = static_cast<T>(z > 0 ? z : z * p.slope);
+    });
+}
+
+template <class T>
+void forward(View y, View mean, View rstd, ConstView x, ConstView gamma, ConstView beta, const GroupNormParams& p,
+             Stream& stream) {
     stream.parallel(p.n * p.groups, [&](std::int64_t task) {
         const std::int64_t n = task / p.groups, group = task % p.groups;
-        double sum = 0, squares = 0;
-        for_group(p, n, group, [&](std::int64_t i, std::int64_t) { sum += static_cast<double>(x[i]); });
-        const double mean = sum / count;
-        for_group(p, n, group, [&](std::int64_t i, std::int64_t) {
-            const double centred = static_cast<double>(x[i]) - mean;
-            squares += centred * centred;
-        });
-        const double rstd = 1.0 / std::sqrt(squares / count + p.epsilon);
-        for_group(p, n, group, [&](std::int64_t i, std::int64_t c) {
-            const double z = (static_cast<double>(x[i]) - mean) * rstd * static_cast<double>(gamma[c]) +
-                             static_cast<double>(beta[c]);
-            y[i] = static_cast<T>(z > 0 ? z : z * p.slope);
-        });
-        mean_view.as<T>()[task] = static_cast<T>(mean);
-        rstd_view.as<T>()[task] = static_cast<T>(rstd);
+        const Statistics s = statistics_of(x.as<T>(), p, n, group);
+        apply_to(y.as<T>(), x.as<T>(), gamma.as<T>(), beta.as<T>(), s, p, n, group);
+        mean.as<T>()[task] = static_cast<T>(s.mean);
+        rstd.as<T>()[task] = static_cast<T>(s.rstd);
+    });
+}
+
+template <class T>
+void statistics(View mean, View rstd, ConstView x, const GroupNormParams& p, Stream& stream) {
+    stream.parallel(p.n * p.groups, [&](std::int64_t task) {
+        const Statistics s = statistics_of(x.as<T>(), p, task / p.groups, task % p.groups);
+        mean.as<T>()[task] = static_cast<T>(s.mean);
+        rstd.as<T>()[task] = static_cast<T>(s.rstd);
+    });
+}
+
+template <class T>
+void apply(View y, ConstView x, ConstView mean, ConstView rstd, ConstView gamma, ConstView beta,
+           const GroupNormParams& p, Stream& stream) {
+    stream.parallel(p.n * p.groups, [&](std::int64_t task) {
+        const Statistics s{static_cast<double>(mean.as<T>()[task]), static_cast<double>(rstd.as<T>()[task])};
+        apply_to(y.as<T>(), x.as<T>(), gamma.as<T>(), beta.as<T>(), s, p, task / p.groups, task % p.groups);
     });
 }
 
@@ -93,6 +124,20 @@ std::span<const GroupNormVariant> group_norm_rows() {
     static constexpr GroupNormVariant rows[] = {
         {"ref", Device::cpu, DType::float32, Math::exact, always<GroupNormParams>, forward<float>},
         {"ref", Device::cpu, DType::float64, Math::exact, always<GroupNormParams>, forward<double>}};
+    return rows;
+}
+
+std::span<const GroupNormStatisticsVariant> group_norm_statistics_rows() {
+    static constexpr GroupNormStatisticsVariant rows[] = {
+        {"ref", Device::cpu, DType::float32, Math::exact, always<GroupNormParams>, statistics<float>},
+        {"ref", Device::cpu, DType::float64, Math::exact, always<GroupNormParams>, statistics<double>}};
+    return rows;
+}
+
+std::span<const GroupNormApplyVariant> group_norm_apply_rows() {
+    static constexpr GroupNormApplyVariant rows[] = {
+        {"ref", Device::cpu, DType::float32, Math::exact, always<GroupNormParams>, apply<float>},
+        {"ref", Device::cpu, DType::float64, Math::exact, always<GroupNormParams>, apply<double>}};
     return rows;
 }
 

@@ -1,0 +1,116 @@
+#include "kernels/fused_conv.h"
+
+#include "kernels/cuda/rows.h"
+
+namespace cover {
+namespace {
+
+// Whether dispatch would take a row of the table by itself, or takes the one that was named.
+template <class Params, class Run, class Serves>
+bool has_row(const char* op, std::span<const Variant<Params, Run>> table, DType dtype, const Stream& stream,
+             const Serves& serves) {
+    const std::string* wanted = nullptr;
+    if (stream.selection) {
+        const auto& rows = stream.selection->rows;
+        if (const auto it = rows.find(op); it != rows.end()) wanted = &it->second;
+        const std::string plain = std::string(op).substr(std::string("fused_").size());
+        if (!wanted && rows.contains(plain)) return false;
+    }
+    for (const auto& row : table) {
+        if (row.device != stream.device || row.dtype != dtype) continue;
+        if (row.math != Math::exact && row.math != stream.math) continue;
+        if (wanted ? *wanted != row.name : row.by_name_only) continue;
+        if (!wanted && stream.device == Device::cuda && !row.proven) continue;
+        if (serves(row)) return true;
+    }
+    return false;
+}
+
+void require_input(const char* op, const PendingInput& input, const FusedConvParams& params, DType dtype) {
+    const DType real = real_type(dtype);
+    for (int i = 0; i < 2; ++i) {
+        const PendingParams& part = params.parts[i];
+        if (part.channels == 0) continue;
+        const Pending& views = input.parts[static_cast<std::size_t>(i)];
+        require_view(op, "x", views.x, dtype, params.part_count(i));
+        if (part.groups == 0) continue;
+        require_view(op, "the mean of x", views.mean, real, params.conv.n * part.groups);
+        require_view(op, "the rstd of x", views.rstd, real, params.conv.n * part.groups);
+        require_view(op, "gamma", views.gamma, real, part.channels);
+        require_view(op, "beta", views.beta, real, part.channels);
+    }
+}
+
+}  // namespace
+
+void validate(const FusedConvParams& params) {
+    validate(params.conv);
+    const std::int64_t channels = params.parts[0].channels + params.parts[1].channels;
+    require(params.parts[0].channels > 0 && channels == params.conv.c_in, ErrorKind::internal, "[fused_conv] parts of ",
+            params.parts[0].channels, " and ", params.parts[1].channels, " channels do not make ", params.conv.c_in);
+    for (int i = 0; i < 2; ++i) {
+        const PendingParams& part = params.parts[i];
+        if (part.channels == 0) continue;
+        const Grid& g = params.conv.grid;
+        require(part.resampling != Resampling::upsample ||
+                    (g.h % 2 == 0 && g.w % 2 == 0 && (g.spatial_dims == 2 || g.d % 2 == 0)),
+                ErrorKind::internal, "[fused_conv] an up-sampled part has even sides, not ", g.d, ", ", g.h, ", ", g.w);
+        if (part.groups > 0) validate(params.part_norm(i));
+    }
+    if (params.groups > 0) validate(params.statistics());
+}
+
+std::span<const FusedConvVariant> fused_conv_table() {
+    static const auto table =
+        cuda::with_cuda<FusedConvVariant>({ref::fused_conv_rows(), cpu::fused_conv_rows()}, &cuda::Rows::fused_conv);
+    return table;
+}
+
+std::span<const FusedConvBackwardWeightVariant> fused_conv_backward_weight_table() {
+    static const auto table = cuda::with_cuda<FusedConvBackwardWeightVariant>(
+        {ref::fused_conv_backward_weight_rows(), cpu::fused_conv_backward_weight_rows()},
+        &cuda::Rows::fused_conv_backward_weight);
+    return table;
+}
+
+void fused_conv(View y, View mean, View rstd, const PendingInput& input, ConstView weight, ConstView bias,
+                const FusedConvParams& params, Stream& stream) {
+    validate(params);
+    const DType dtype = y.dtype, real = real_type(dtype);
+    require_view("fused_conv", "y", y, dtype, params.conv.y_count());
+    if (params.groups > 0) {
+        require_view("fused_conv", "mean", mean, real, params.conv.n * params.groups);
+        require_view("fused_conv", "rstd", rstd, real, params.conv.n * params.groups);
+    }
+    require_input("fused_conv", input, params, dtype);
+    require_view("fused_conv", "weight", weight, real, params.conv.weight_count());
+    require_view("fused_conv", "bias", bias, real, params.conv.c_out);
+    select("fused_conv", fused_conv_table(), params, dtype, stream)
+        .run(y, mean, rstd, input, weight, bias, params, stream);
+}
+
+void fused_conv_backward_weight(View dweight, View dbias, ConstView dy, const PendingInput& input,
+                                const FusedConvParams& params, Stream& stream) {
+    validate(params);
+    const DType dtype = dy.dtype, real = real_type(dtype);
+    require_view("fused_conv_backward_weight", "dweight", dweight, real, params.conv.weight_count());
+    require_view("fused_conv_backward_weight", "dbias", dbias, real, params.conv.c_out);
+    require_view("fused_conv_backward_weight", "dy", dy, dtype, params.conv.y_count());
+    require_input("fused_conv_backward_weight", input, params, dtype);
+    select("fused_conv_backward_weight", fused_conv_backward_weight_table(), params, dtype, stream)
+        .run(dweight, dbias, dy, input, params, stream);
+}
+
+bool can_fuse_conv(const FusedConvParams& params, DType dtype, const Stream& stream) {
+    const auto serves = [&](const auto& row) { return row.can_run(params, *stream.facts); };
+    return stream.fuse && has_row("fused_conv", fused_conv_table(), dtype, stream, serves) &&
+           has_row("fused_conv_backward_weight", fused_conv_backward_weight_table(), dtype, stream, serves);
+}
+
+bool fuses_convs(DType dtype, const Stream& stream) {
+    const auto serves = [](const auto&) { return true; };
+    return stream.fuse && has_row("fused_conv", fused_conv_table(), dtype, stream, serves) &&
+           has_row("fused_conv_backward_weight", fused_conv_backward_weight_table(), dtype, stream, serves);
+}
+
+}  // namespace cover
