@@ -77,7 +77,7 @@ Tensor AppliedNetwork::features(const Sample& sample) const {
     return run_tiled(tensor_of(sample), spatial_dims(), tile_, [this](const Tensor& tile) {
         Graph graph(stream_, spatial_dims(), Graph::Retention::nothing);
         const Var image = graph.constant(tile.to(stream_.device));
-        return cast(graph, model_.features(graph, image).back(), DType::float32).value.to(Device::cpu);
+        return graph.value(cast(graph, model_.features(graph, image).back(), DType::float32)).to(Device::cpu);
     });
 }
 

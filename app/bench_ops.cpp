@@ -13,6 +13,7 @@
 #include "kernels/catalogue.h"
 #include "kernels/conv.h"
 #include "kernels/elementwise.h"
+#include "kernels/fused_conv.h"
 #include "kernels/local_attention.h"
 #include "kernels/loss.h"
 #include "kernels/norm.h"
@@ -38,6 +39,7 @@ public:
 
     void all() {
         convolutions();
+        fused_convolutions();
         norms();
         pools_and_resizes();
         pyramid();
@@ -108,6 +110,69 @@ private:
         }
     }
 
+    // What a fused convolution reads of one part.
+    struct PartOperands {
+        Operand x, mean, rstd, gamma, beta;
+        Pending at(std::size_t i) { return {x[i], mean[i], rstd[i], gamma[i], beta[i]}; }
+    };
+
+    void fused_convolution(const FusedConvParams& p, const std::string& what) {
+        const ConvParams& c = p.conv;
+        const auto shape = shape_of(c.n, c.grid, text(c.c_in, "->", c.c_out, c.kernel == 1 ? " (1)" : "", what));
+        const std::int64_t read = p.part_count(0) + (p.parts[1].channels > 0 ? p.part_count(1) : 0);
+        const Work work{c.flops(), activations(read + c.y_count() + c.weight_count()), true};
+        rotate(work.bytes);
+        std::vector<PartOperands> parts;
+        for (int i = 0; i < 2 && p.parts[i].channels > 0; ++i) {
+            const std::int64_t groups = std::max<std::int64_t>(p.parts[i].groups, 1) * c.n;
+            parts.push_back({activation(p.part_count(i)), real(groups, -0.1, 0.1), real(groups, 0.5, 2),
+                             real(p.parts[i].channels), real(p.parts[i].channels)});
+        }
+        const auto input = [&](std::size_t i) {
+            PendingInput all;
+            for (std::size_t k = 0; k < parts.size(); ++k) all.parts[k] = parts[k].at(i);
+            return all;
+        };
+        auto y = activation(c.y_count()), dy = activation(c.y_count());
+        auto weight = real(c.weight_count(), -0.1, 0.1), bias = real(c.c_out), dweight = real(c.weight_count()),
+             dbias = real(c.c_out), mean = real(c.n * p.groups), rstd = real(c.n * p.groups);
+        time("fused_conv", fused_conv_table(), p, shape, work, [&](const auto& row, std::size_t i) {
+            row.run(y[i], mean[i], rstd[i], input(i), weight[i], bias[i], p, stream_);
+        });
+        time("fused_conv_backward_weight", fused_conv_backward_weight_table(), p, shape, work,
+             [&](const auto& row, std::size_t i) { row.run(dweight[i], dbias[i], dy[i], input(i), p, stream_); });
+    }
+
+    // The same layers as convolutions(), with what is pending on their inputs.
+    void fused_convolutions() {
+        const auto& c = config_.channels;
+        const auto norm = [](std::int64_t channels, Resampling resampling) {
+            return PendingParams{channels, channels / 8, 0.2, resampling};
+        };
+        const auto stage = [&](int level, PendingParams first, PendingParams second, std::int64_t out,
+                               const char* what) {
+            const ConvParams conv{2 * config_.batch, grid(level), first.channels + second.channels, out, 3};
+            fused_convolution({conv, {first, second}, out / 8}, what);
+            const ConvParams next{2 * config_.batch, grid(level), out, out, 3};
+            fused_convolution({next, {norm(out, Resampling::none), {}}, out / 8}, "");
+        };
+        stage(0, {std::max(config_.in_channels, 1)}, {}, c[0], " plain");
+        for (int level = 1; level < 5; ++level) {
+            const auto l = static_cast<std::size_t>(level);
+            stage(level, norm(c[l - 1], Resampling::max_pool), {}, c[l], " pooled");
+        }
+        for (int level = 3; level >= 0; --level) {
+            const auto l = static_cast<std::size_t>(level);
+            stage(level, norm(c[l], Resampling::none), norm(c[7 - l], Resampling::upsample), c[8 - l], " joined");
+        }
+        for (int level = 4; level >= 0; --level) {  // projections of the fixed features
+            const auto l = static_cast<std::size_t>(level);
+            const std::int64_t in = level == 4 ? c[4] : c[8 - l],
+                               out = std::int64_t{config_.heads[4 - l]} * config_.head_dim;
+            fused_convolution({{config_.batch, grid(level), in, out, 1}, {norm(in, Resampling::none), {}}, 1}, "");
+        }
+    }
+
     void norms() {
         for (int level = 0; level < 5; ++level) {
             const Grid g = grid(level);
@@ -122,6 +187,12 @@ private:
             time("group_norm", group_norm_table(), p, shape, {0, 2 * map}, [&](const auto& row, std::size_t i) {
                 row.run(y[i], mean[i], rstd[i], x[i], gamma[i], beta[i], p, stream_);
             });
+            time("group_norm_statistics", group_norm_statistics_table(), p, shape, {0, map},
+                 [&](const auto& row, std::size_t i) { row.run(mean[i], rstd[i], x[i], p, stream_); });
+            time("group_norm_apply", group_norm_apply_table(), p, shape, {0, 2 * map},
+                 [&](const auto& row, std::size_t i) {
+                     row.run(y[i], x[i], mean[i], rstd[i], gamma[i], beta[i], p, stream_);
+                 });
             time("group_norm_backward", group_norm_backward_table(), p, shape, {0, 3 * map},
                  [&](const auto& row, std::size_t i) {
                      row.run(y[i], dgamma[i], dbeta[i], dy[i], x[i], mean[i], rstd[i], gamma[i], beta[i], p, stream_);

@@ -226,8 +226,8 @@ void study_levels(RunReport& report, const std::vector<PyramidLevel>& trace, con
                   const TrainConfig& config, Graph& graph) {
     const int dims = config.dims;
     const auto whole = [&](Var map) {
-        while (map.value.side(3) < views.field.side(3)) map = upsample(graph, map, true, 2.0);
-        return map.value;
+        while (map.shape()[3] < views.field.side(3)) map = upsample(graph, map, true, 2.0);
+        return graph.value(map);
     };
     for (std::size_t level = 0; level < trace.size(); ++level) {
         LevelField out;
@@ -253,7 +253,7 @@ void study_features(RunReport& report, const Model::Prediction& prediction, cons
                     const Axes& axes, Graph& graph) {
     const int dims = model.config().spatial_dims;
     for (std::size_t level = prediction.fixed.size(); level-- > 0;) {
-        const Tensor &moving = prediction.moving[level].value, &fixed = prediction.fixed[level].value;
+        const Tensor moving = graph.value(prediction.moving[level]), fixed = graph.value(prediction.fixed[level]);
         FeatureLevel out;
         out.channels = fixed.side(4);
         out.grid = sides_text(fixed, dims);

@@ -36,7 +36,7 @@ std::string gradcheck(const GradcheckFunction& function, const std::vector<Tenso
         Graph values(stream, options.spatial_dims, Graph::Retention::nothing);
         std::vector<Var> constants;
         for (const Tensor& t : at) constants.push_back(values.constant(t));
-        return dot(function(values, constants).value, cotangent);
+        return dot(values.value(function(values, constants)), cotangent);
     };
     for (std::size_t which = 0; which < inputs.size(); ++which) {
         const std::int64_t count = inputs[which].count();

@@ -12,11 +12,24 @@ Graph::Graph(Stream& stream, int spatial_dims, Retention retention)
             spatial_dims);
 }
 
-Grid Graph::grid_of(const Tensor& activation) const {
-    require(activation.shape().rank() == 5, ErrorKind::internal, "[graph] an activation is (N,D,H,W,C), got ",
-            activation.shape().to_string());
-    return {spatial_dims_, activation.side(1), activation.side(2), activation.side(3)};
+Grid Graph::grid_of(const Shape& activation) const {
+    require(activation.rank() == 5, ErrorKind::internal, "[graph] an activation is (N,D,H,W,C), got ",
+            activation.to_string());
+    return {spatial_dims_, activation[1], activation[2], activation[3]};
 }
+
+Tensor Graph::value(const Var& var) {
+    if (!var.pending) return var.value;
+    if (!var.pending->made.defined()) var.pending->made = var.pending->make(stream_);
+    return var.pending->made;
+}
+
+Var Graph::detached(Var var) const {
+    var.node = -1;
+    return var;
+}
+
+bool Graph::fuses(DType dtype) const { return retention_ != Retention::values && fuses_convs(dtype, stream_); }
 
 Var Graph::leaf(Tensor value, Tensor gradient, std::string name) {
     if (retention_ == Retention::nothing) return constant(std::move(value));
@@ -26,18 +39,37 @@ Var Graph::leaf(Tensor value, Tensor gradient, std::string name) {
     return {std::move(value), static_cast<int>(tape_.size()) - 1, nullptr};
 }
 
-Var Graph::record(const char* op, Tensor value, std::initializer_list<const Var*> inputs, Backward backward) {
+bool Graph::records(std::initializer_list<const Var*> inputs) {
     bool wanted = false;
     for (const Var* input : inputs) wanted = wanted || input->wants_gradient();
-    if (retention_ == Retention::nothing || !wanted) return constant(std::move(value));
+    if (retention_ == Retention::nothing || !wanted) return false;
     for (const Var* input : inputs)
         if (input->node >= 0 && node_of(*input).leaf && !node_of(*input).layer.empty()) {
             last_layer_ = node_of(*input).layer;
             break;
         }
+    return true;
+}
+
+int Graph::append(const char* op, const Shape& shape, DType dtype, Backward backward) {
+    tape_.push_back({op, last_layer_, shape, dtype, {}, false, std::move(backward)});
+    return static_cast<int>(tape_.size()) - 1;
+}
+
+Var Graph::record(const char* op, Tensor value, std::initializer_list<const Var*> inputs, Backward backward) {
+    if (!records(inputs)) return constant(std::move(value));
     if (observer_) observer_({op, last_layer_, false, value});
-    tape_.push_back({op, last_layer_, value.shape(), value.dtype(), {}, false, std::move(backward)});
-    return {std::move(value), static_cast<int>(tape_.size()) - 1, nullptr};
+    const int node = append(op, value.shape(), value.dtype(), std::move(backward));
+    return {std::move(value), node, nullptr};
+}
+
+Var Graph::record_pending(const char* op, const Shape& shape, std::vector<PendingPart> parts,
+                          std::initializer_list<const Var*> inputs, Backward backward) {
+    Var var{{}, -1, nullptr, std::make_shared<PendingValue>(PendingValue{spatial_dims_, shape, std::move(parts)})};
+    if (!records(inputs)) return var;
+    if (observer_) observer_({op, last_layer_, false, this->value(var)});
+    var.node = append(op, var.shape(), var.dtype(), std::move(backward));
+    return var;
 }
 
 Var Graph::with_recipe(Var var, Recipe recipe) const {
@@ -91,7 +123,7 @@ Tensor Graph::gradient_of_leaf(const Var& var) {
 }
 
 void Graph::backward(const Var& output) {
-    Tensor one = Tensor::empty(output.shape(), output.value.dtype(), output.value.device());
+    Tensor one = Tensor::empty(output.shape(), output.dtype(), output.device());
     require(one.count() == 1, ErrorKind::internal, "[graph] backward starts from a scalar, got ",
             one.shape().to_string());
     one.fill(1);

@@ -20,7 +20,7 @@ public:
     using Backward = std::function<void(Graph&, const Tensor& doutput)>;
 
     // nothing: forward values only. recipes: a backward makes cheap values again from others. values: it keeps each
-    // tensor that it needs, the plain twin of recipes with the same bits.
+    // tensor that it needs, the plain twin of recipes with the same bits; nothing is left pending.
     enum class Retention { nothing, recipes, values };
 
     // spatial_dims: 2 or 3, of every activation in this graph.
@@ -29,7 +29,13 @@ public:
     Stream& stream() { return stream_; }
     int spatial_dims() const { return spatial_dims_; }
     // Of an activation (N,D,H,W,C).
-    Grid grid_of(const Tensor& activation) const;
+    Grid grid_of(const Shape& activation) const;
+    Grid grid_of(const Tensor& activation) const { return grid_of(activation.shape()); }
+
+    // The tensor of a value; one that is pending is made, and kept while somebody holds the Var.
+    Tensor value(const Var& var);
+    // The same value without a gradient.
+    Var detached(Var var) const;
 
     Var constant(Tensor value) const { return {std::move(value), -1, nullptr}; }
     // A leaf whose gradient is added into `gradient`, which has the same shape and type. name: for the observer.
@@ -37,6 +43,12 @@ public:
 
     // Appends a node unless nothing is recorded or no input wants a gradient.
     Var record(const char* op, Tensor value, std::initializer_list<const Var*> inputs, Backward backward);
+
+    // Whether values of this type may be left pending: the stream's device reads them so.
+    bool fuses(DType dtype) const;
+    // record() for a value that is left pending.
+    Var record_pending(const char* op, const Shape& shape, std::vector<PendingPart> parts,
+                       std::initializer_list<const Var*> inputs, Backward backward);
 
     // Makes the value of `var`, which this graph has just recorded, one that a later op need not keep.
     Var with_recipe(Var var, Recipe recipe) const;
@@ -76,6 +88,8 @@ private:
     };
 
     Node& node_of(const Var& var);
+    bool records(std::initializer_list<const Var*> inputs);
+    int append(const char* op, const Shape& shape, DType dtype, Backward backward);
 
     Stream& stream_;
     int spatial_dims_;

@@ -9,8 +9,14 @@
 
 namespace cover {
 
+// Of the group norm that will follow, for the convolution's kernel to take where it can; 0 groups: none follows.
+struct NormAhead {
+    std::int64_t groups = 0;
+    double epsilon = 1e-5;
+};
+
 // x (N,D,H,W,Cin), weight (kD,kH,kW,Cin,Cout), bias (Cout) -> (N,D,H,W,Cout). weight and bias are leaves or constants.
-Var conv(Graph& graph, const Var& x, const Var& weight, const Var& bias);
+Var conv(Graph& graph, const Var& x, const Var& weight, const Var& bias, NormAhead norm = {});
 
 // x (N,D,H,W,C), gamma and beta (C) -> same shape. slope of the LeakyReLU that follows; 1: none.
 Var group_norm(Graph& graph, const Var& x, const Var& gamma, const Var& beta, std::int64_t groups, double epsilon,

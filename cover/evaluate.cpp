@@ -30,7 +30,7 @@ void Evaluator::add(const Tensor& images, const std::vector<SampleKey>& keys) {
     views_ = make_views(images, keys, config_, stream_, {.appearance = false, .elastic_allowed = false});
     Graph graph(stream_, config_.dims, Graph::Retention::nothing);
     const Model::Prediction prediction = model_.predict(graph, graph.constant(views_.images));
-    const Tensor& moving = prediction.moving.back().value;
+    const Tensor moving = graph.value(prediction.moving.back());
     Tensor warped = Tensor::empty(moving.shape(), moving.dtype(), moving.device());
     const std::int64_t batch = moving.side(0), channels = moving.side(4), nd = config_.dims;
     const Grid grid = graph.grid_of(moving);
@@ -42,7 +42,7 @@ void Evaluator::add(const Tensor& images, const std::vector<SampleKey>& keys) {
         const Tensor host = features.to(Device::cpu);
         return host.dtype() == DType::float32 ? host : host.converted(DType::float32);
     };
-    const Tensor fixed = on_host(prediction.fixed.back().value);
+    const Tensor fixed = on_host(graph.value(prediction.fixed.back()));
     warped = on_host(warped);
 
     const double reach = pyramid_reach(config_);

@@ -114,8 +114,8 @@ GoldenResult run_golden(const GoldenCase& golden, DType dtype, Stream& stream) {
         Graph graph(stream, nd, Graph::Retention::nothing);
         const Model::Prediction prediction = model.predict(graph, graph.constant(views.images));
         out.flow = channels_first(prediction.field.value, nd);
-        out.features_moving = channels_first(prediction.moving.back().value, nd);
-        out.features_fixed = channels_first(prediction.fixed.back().value, nd);
+        out.features_moving = channels_first(graph.value(prediction.moving.back()), nd);
+        out.features_fixed = channels_first(graph.value(prediction.fixed.back()), nd);
         check("flow", squares(out.flow, golden.flow).relative(), tight);
         check("f_M", squares(out.features_moving, golden.features_moving).relative(), features);
         check("f_F", squares(out.features_fixed, golden.features_fixed).relative(), features);

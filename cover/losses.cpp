@@ -4,7 +4,7 @@ namespace cover {
 
 Losses losses(Graph& graph, const Model::Prediction& prediction, const Tensor& field, const Tensor& mask,
               WarpConvention convention, LossTerms terms) {
-    const auto detached = [&](const Var& v, bool wanted) { return wanted ? v : graph.constant(v.value); };
+    const auto detached = [&](const Var& v, bool wanted) { return wanted ? v : graph.detached(v); };
     const bool want_vec = terms != LossTerms::con, want_con = terms != LossTerms::vec;
     Losses out;
     // L_vec = sum eps |psi - psi'|_1 / sum eps

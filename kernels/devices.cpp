@@ -30,6 +30,8 @@ Stream open_stream(Device device, ThreadPool& pool) {
     stream.device = device;
     stream.pool = &pool;
     stream.facts = &open(device);
+    const char* fusion = std::getenv("COVER_FUSION");
+    stream.fuse = !(fusion && std::string(fusion) == "off");
     if (device == Device::cuda) {
         const cuda::Library& library = cuda::native::library();
         stream.native = library.stream();

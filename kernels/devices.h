@@ -10,7 +10,7 @@ namespace cover {
 
 // Opens the device on the first call. `pool` serves the CPU's rows, and the emulation's blocks; it must outlive the
 // stream. Throws Error(device) with a sentence where the build has no kernels for the device or the machine has no such
-// device.
+// device. COVER_FUSION=off makes one that fuses nothing: every op stores its result.
 Stream open_stream(Device device, ThreadPool& pool);
 
 // Work of a device that is played again as often as wanted, without the host's part of it: shapes, addresses and

@@ -23,7 +23,8 @@ DoubleConv::DoubleConv(ParameterSet& parameters, const std::string& prefix, std:
 
 Var DoubleConv::operator()(Graph& graph, const ParameterSet& parameters, Var x) const {
     for (const Stage& stage : stages_) {
-        x = conv(graph, x, parameters.var(graph, stage.weight), parameters.var(graph, stage.bias));
+        x = conv(graph, x, parameters.var(graph, stage.weight), parameters.var(graph, stage.bias),
+                 {.groups = groups_, .epsilon = norm_epsilon});
         x = group_norm(graph, x, parameters.var(graph, stage.gamma), parameters.var(graph, stage.beta), groups_,
                        norm_epsilon, leaky_slope);
     }
@@ -38,7 +39,8 @@ Projection::Projection(ParameterSet& parameters, const std::string& prefix, std:
 }
 
 Var Projection::operator()(Graph& graph, const ParameterSet& parameters, const Var& x) const {
-    const Var y = conv(graph, x, parameters.var(graph, weight_), parameters.var(graph, bias_));
+    const Var y = conv(graph, x, parameters.var(graph, weight_), parameters.var(graph, bias_),
+                       {.groups = 1, .epsilon = norm_epsilon});
     return group_norm(graph, y, parameters.var(graph, gamma_), parameters.var(graph, beta_), 1, norm_epsilon, 1.0);
 }
 

@@ -15,7 +15,7 @@ UNet::UNet(ParameterSet& parameters, std::int64_t in_channels, const std::vector
 }
 
 std::vector<Var> UNet::operator()(Graph& graph, const ParameterSet& parameters, const Var& x, int levels) const {
-    const Grid grid = graph.grid_of(x.value);
+    const Grid grid = graph.grid_of(x.shape());
     const bool fits = grid.h % 16 == 0 && grid.w % 16 == 0 && (grid.spatial_dims == 2 || grid.d % 16 == 0);
     require(fits, ErrorKind::configuration, "[network] the sides of an input must be multiples of 16, got ",
             x.shape().to_string(), "; choose another patch");

@@ -91,6 +91,40 @@ const std::map<std::string, Check>& checks() {
                  return std::string();
              });
          }},
+        {"fused_conv",
+         [](Stream& s) {
+             // Everything that may be pending, as the network has it: a pooled part, and one that is joined to another
+             // that is up-sampled.
+             return both_dims([&](int nd) {
+                 const auto weight = [&](std::int64_t c_in, std::int64_t c_out) {
+                     return random64({nd == 2 ? 1 : 3, 3, 3, c_in, c_out}, 30 + static_cast<std::uint32_t>(c_in));
+                 };
+                 const auto norm = [](Graph& g, const Var& x, const Var& gamma, const Var& beta) {
+                     const Var y = group_norm(g, x, gamma, beta, 2, 1e-5, 0.2);
+                     return y.pending ? y : throw Error(ErrorKind::internal, "the norm was not left pending");
+                 };
+                 const std::string pooled = gradcheck(
+                     [&](Graph& g, const std::vector<Var>& v) {
+                         const Var y = conv(g, max_pool(g, norm(g, v[0], v[1], v[2])), v[3], v[4], {.groups = 1});
+                         if (!y.statistics) throw Error(ErrorKind::internal, "the convolution took no statistics");
+                         return group_norm(g, y, v[5], v[6], 1, 1e-5, 1.0);
+                     },
+                     {distinct(activation(nd, 2, 2, 4, 6, 8), 31), random64({8}, 32, 0.5, 1.5), random64({8}, 33),
+                      weight(8, 4), random64({4}, 34), random64({4}, 35, 0.5, 1.5), random64({4}, 36)},
+                     s, {.spatial_dims = nd});
+                 if (!pooled.empty()) return "pooled: " + pooled;
+                 return gradcheck(
+                     [&](Graph& g, const std::vector<Var>& v) {
+                         const Var joined =
+                             concat(g, norm(g, v[0], v[1], v[2]), upsample(g, norm(g, v[3], v[4], v[5]), false));
+                         return conv(g, joined, v[6], v[7]);
+                     },
+                     {random64(activation(nd, 2, 2, 4, 6, 4), 37), random64({4}, 38, 0.5, 1.5), random64({4}, 39),
+                      random64(activation(nd, 2, 1, 2, 3, 8), 40), random64({8}, 41, 0.5, 1.5), random64({8}, 42),
+                      weight(12, 8), random64({8}, 43)},
+                     s, {.spatial_dims = nd});
+             });
+         }},
         {"group_norm",
          [](Stream& s) {
              return both_dims([&](int nd) {

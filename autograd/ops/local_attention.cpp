@@ -7,10 +7,10 @@ namespace cover {
 Var local_attention(Graph& graph, const Var& q, const Var& k, int heads, int head_dim, int radius) {
     const Shape& s = q.shape();
     const LocalAttentionParams params{
-        .n = s[0], .grid = graph.grid_of(q.value), .heads = heads, .head_dim = head_dim, .radius = radius};
-    const DType dtype = q.value.dtype();
-    Tensor y = Tensor::empty({s[0], s[1], s[2], s[3], graph.spatial_dims()}, real_type(dtype), q.value.device());
-    local_attention(y.view(), q.value.view(), k.value.view(), params, graph.stream());
+        .n = s[0], .grid = graph.grid_of(s), .heads = heads, .head_dim = head_dim, .radius = radius};
+    const DType dtype = q.dtype();
+    Tensor y = Tensor::empty({s[0], s[1], s[2], s[3], graph.spatial_dims()}, real_type(dtype), q.device());
+    local_attention(y.view(), graph.value(q).const_view(), graph.value(k).const_view(), params, graph.stream());
 
     return graph.record("local_attention", std::move(y), {&q, &k},
                         [=, q = Kept(q), k = Kept(k)](Graph& g, const Tensor& dy) {

@@ -5,16 +5,16 @@
 namespace cover {
 namespace {
 
-LossParams loss_params(const Graph& graph, const Tensor& x) {
-    return {.n = x.side(0), .pixels = graph.grid_of(x).pixels(), .channels = x.side(4)};
+LossParams loss_params(const Graph& graph, const Shape& x) {
+    return {.n = x[0], .pixels = graph.grid_of(x).pixels(), .channels = x[4]};
 }
 
 }  // namespace
 
 Var masked_l1(Graph& graph, const Var& prediction, const Tensor& target, const Tensor& mask) {
-    const LossParams params = loss_params(graph, prediction.value);
-    Tensor loss = Tensor::empty({1}, prediction.value.dtype(), prediction.value.device());
-    masked_l1(loss.view(), prediction.value.view(), target.view(), mask.view(), params, graph.stream());
+    const LossParams params = loss_params(graph, prediction.shape());
+    Tensor loss = Tensor::empty({1}, prediction.dtype(), prediction.device());
+    masked_l1(loss.view(), graph.value(prediction).const_view(), target.view(), mask.view(), params, graph.stream());
 
     return graph.record(
         "masked_l1", std::move(loss), {&prediction}, [=, prediction = Kept(prediction)](Graph& g, const Tensor& dloss) {
@@ -26,10 +26,11 @@ Var masked_l1(Graph& graph, const Var& prediction, const Tensor& target, const T
 }
 
 Var masked_cosine(Graph& graph, const Var& a, const Var& b, const Tensor& mask) {
-    const LossParams params = loss_params(graph, a.value);
-    const DType dtype = a.value.dtype();
-    Tensor loss = Tensor::empty({1}, real_type(dtype), a.value.device());
-    masked_cosine(loss.view(), a.value.view(), b.value.view(), mask.view(), params, graph.stream());
+    const LossParams params = loss_params(graph, a.shape());
+    const DType dtype = a.dtype();
+    Tensor loss = Tensor::empty({1}, real_type(dtype), a.device());
+    masked_cosine(loss.view(), graph.value(a).const_view(), graph.value(b).const_view(), mask.view(), params,
+                  graph.stream());
 
     return graph.record("masked_cosine", std::move(loss), {&a, &b},
                         [=, a = Kept(a), b = Kept(b)](Graph& g, const Tensor& dloss) {

@@ -7,7 +7,7 @@ namespace cover {
 Var upsample(Graph& graph, const Var& x, bool align_corners, double gain) {
     const Shape s = x.shape();
     const UpsampleParams params{
-        .n = s[0], .grid = graph.grid_of(x.value), .channels = s[4], .align_corners = align_corners, .gain = gain};
+        .n = s[0], .grid = graph.grid_of(s), .channels = s[4], .align_corners = align_corners, .gain = gain};
     const std::int64_t depth = graph.spatial_dims() == 2 ? s[1] : 2 * s[1];
     const Shape doubled{s[0], depth, 2 * s[2], 2 * s[3], s[4]};
     const auto compute = [doubled, params](const Tensor& input, Stream& stream) {
@@ -17,12 +17,17 @@ Var upsample(Graph& graph, const Var& x, bool align_corners, double gain) {
     };
 
     // The gradient needs no values: only the place of x is kept.
-    const Var result = graph.record("upsample", compute(x.value, graph.stream()), {&x},
-                                    [s, params, place = Var{{}, x.node, nullptr}](Graph& g, const Tensor& dy) {
-                                        Tensor dx = Tensor::empty(s, dy.dtype(), dy.device());
-                                        upsample_backward(dx.view(), dy.view(), params, g.stream());
-                                        g.accumulate(place, std::move(dx));
-                                    });
+    const auto backward = [s, params, place = x.place()](Graph& g, const Tensor& dy) {
+        Tensor dx = Tensor::empty(s, dy.dtype(), dy.device());
+        upsample_backward(dx.view(), dy.view(), params, g.stream());
+        g.accumulate(place, std::move(dx));
+    };
+    if (x.pending && x.pending->resamples() && !align_corners && gain == 1.0) {
+        PendingPart part = x.pending->parts[0];
+        part.params.resampling = Resampling::upsample;
+        return graph.record_pending("upsample", doubled, {std::move(part)}, {&x}, backward);
+    }
+    const Var result = graph.record("upsample", compute(graph.value(x), graph.stream()), {&x}, backward);
     return graph.with_recipe(result,
                              [compute, x = Kept(x)](Stream& stream) { return compute(x.value(stream), stream); });
 }

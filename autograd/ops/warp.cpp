@@ -5,12 +5,10 @@
 namespace cover {
 
 Var warp(Graph& graph, const Var& source, const Var& field, WarpConvention convention) {
-    const WarpParams params{.n = source.value.side(0),
-                            .grid = graph.grid_of(source.value),
-                            .channels = source.value.side(4),
-                            .convention = convention};
-    Tensor y = Tensor::empty(source.shape(), source.value.dtype(), source.value.device());
-    warp(y.view(), source.value.view(), field.value.view(), params, graph.stream());
+    const Shape& s = source.shape();
+    const WarpParams params{.n = s[0], .grid = graph.grid_of(s), .channels = s[4], .convention = convention};
+    Tensor y = Tensor::empty(s, source.dtype(), source.device());
+    warp(y.view(), graph.value(source).const_view(), graph.value(field).const_view(), params, graph.stream());
 
     return graph.record("warp", std::move(y), {&source, &field},
                         [=, source = Kept(source), field = Kept(field)](Graph& g, const Tensor& dy) {
