@@ -72,7 +72,7 @@ std::string kernel_summary(const TrainConfig& config) {
     const auto& facts = machine_facts();
     const bool cpu = config.device == DeviceChoice::cpu || config.device == DeviceChoice::automatic;
     const char* best = !cpu ? name_of(config.device) : facts.avx512 ? "avx512" : facts.avx2 ? "avx2" : "ref";
-    return text(out, out.empty() ? "" : ", otherwise ", "the best rows for ", best);
+    return text(out, out.empty() ? "" : ", otherwise ", "the best rows for ", best, fusion_wanted() ? "" : ", unfused");
 }
 
 std::size_t peak_process_bytes() { return kilobytes("/proc/self/status", "VmHWM:"); }

@@ -25,13 +25,17 @@ const DeviceFacts& open(Device device) {
 
 }  // namespace
 
+bool fusion_wanted() {
+    const char* wish = std::getenv("COVER_FUSION");
+    return !(wish && std::string(wish) == "off");
+}
+
 Stream open_stream(Device device, ThreadPool& pool) {
     Stream stream;
     stream.device = device;
     stream.pool = &pool;
     stream.facts = &open(device);
-    const char* fusion = std::getenv("COVER_FUSION");
-    stream.fuse = !(fusion && std::string(fusion) == "off");
+    stream.fuse = fusion_wanted();
     if (device == Device::cuda) {
         const cuda::Library& library = cuda::native::library();
         stream.native = library.stream();

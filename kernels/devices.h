@@ -10,8 +10,10 @@ namespace cover {
 
 // Opens the device on the first call. `pool` serves the CPU's rows, and the emulation's blocks; it must outlive the
 // stream. Throws Error(device) with a sentence where the build has no kernels for the device or the machine has no such
-// device. COVER_FUSION=off makes one that fuses nothing: every op stores its result.
+// device.
 Stream open_stream(Device device, ThreadPool& pool);
+// Stream::fuse of the streams that it opens: COVER_FUSION=off makes every op store its result.
+bool fusion_wanted();
 
 // Work of a device that is played again as often as wanted, without the host's part of it: shapes, addresses and
 // kernels are those of the first time. Values are whatever lies at the addresses.
