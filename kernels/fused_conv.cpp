@@ -5,22 +5,25 @@
 namespace cover {
 namespace {
 
-// Whether dispatch would take a row of the table by itself, or takes the one that was named.
+// Whether dispatch would take a row of the table by itself, or takes the one that was named. A row that is unproven on a
+// device serves there when one of the family was named.
 template <class Params, class Run, class Serves>
 bool has_row(const char* op, std::span<const Variant<Params, Run>> table, DType dtype, const Stream& stream,
              const Serves& serves) {
     const std::string* wanted = nullptr;
+    bool named = false;
     if (stream.selection) {
         const auto& rows = stream.selection->rows;
         if (const auto it = rows.find(op); it != rows.end()) wanted = &it->second;
+        named = rows.contains("fused_conv") || rows.contains("fused_conv_backward_weight");
         const std::string plain = std::string(op).substr(std::string("fused_").size());
-        if (!wanted && rows.contains(plain)) return false;
+        if (!named && rows.contains(plain)) return false;
     }
     for (const auto& row : table) {
         if (row.device != stream.device || row.dtype != dtype) continue;
         if (row.math != Math::exact && row.math != stream.math) continue;
         if (wanted ? *wanted != row.name : row.by_name_only) continue;
-        if (!wanted && stream.device == Device::cuda && !row.proven) continue;
+        if (!named && stream.device == Device::cuda && !row.proven) continue;
         if (serves(row)) return true;
     }
     return false;
