@@ -5,6 +5,7 @@
 
 #include "kernels/conv.h"
 #include "kernels/cpu/conv_driver.h"
+#include "kernels/cpu/conv_input.h"
 #include "tests/support.h"
 
 namespace cover::test {
@@ -47,12 +48,12 @@ void run_row(const char* row, const Inputs& in, Result& out, const ConvParams& p
 
 void run_kernels(const cpu::ConvKernels& kernels, const Inputs& in, Result& out, const ConvParams& p, int threads) {
     Stream& stream = cpu_stream(threads);
-    cpu::conv_forward(kernels, out.y.view().as<float>(), in.x.data<float>(), in.weight.data<float>(),
-                      in.bias.data<float>(), false, p, stream);
-    cpu::conv_forward(kernels, out.dx.view().as<float>(), in.dy.data<float>(), in.weight.data<float>(), nullptr, true,
-                      p, stream);
+    const cpu::StoredInput x(in.x.data<float>(), p.c_in), dy(in.dy.data<float>(), p.c_out);
+    cpu::conv_forward(kernels, out.y.view().as<float>(), x, in.weight.data<float>(), in.bias.data<float>(), false, p,
+                      stream);
+    cpu::conv_forward(kernels, out.dx.view().as<float>(), dy, in.weight.data<float>(), nullptr, true, p, stream);
     cpu::conv_weight_gradient(kernels, out.dweight.view().as<float>(), out.dbias.view().as<float>(),
-                              in.dy.data<float>(), in.x.data<float>(), p, stream);
+                              in.dy.data<float>(), x, p, stream);
 }
 
 void check_close(const Result& got, const Result& expected, const ConvParams& p) {

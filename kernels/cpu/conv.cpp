@@ -2,25 +2,28 @@
 #include "kernels/conv.h"
 
 #include "kernels/cpu/conv_driver.h"
+#include "kernels/cpu/conv_input.h"
 
 namespace cover::cpu {
 namespace {
 
 template <const ConvKernels& kernels>
 void run_forward(View y, ConstView x, ConstView weight, ConstView bias, const ConvParams& params, Stream& stream) {
-    conv_forward(kernels, y.as<float>(), x.as<float>(), weight.as<float>(), bias.as<float>(), false, params, stream);
+    conv_forward(kernels, y.as<float>(), StoredInput(x.as<float>(), params.c_in), weight.as<float>(), bias.as<float>(),
+                 false, params, stream);
 }
 
 template <const ConvKernels& kernels>
 void run_backward_data(View dx, ConstView dy, ConstView weight, const ConvParams& params, Stream& stream) {
-    conv_forward(kernels, dx.as<float>(), dy.as<float>(), weight.as<float>(), nullptr, true, params, stream);
+    conv_forward(kernels, dx.as<float>(), StoredInput(dy.as<float>(), params.c_out), weight.as<float>(), nullptr, true,
+                 params, stream);
 }
 
 template <const ConvKernels& kernels>
 void run_backward_weight(View dweight, View dbias, ConstView dy, ConstView x, const ConvParams& params,
                          Stream& stream) {
-    conv_weight_gradient(kernels, dweight.as<float>(), dbias.as<float>(), dy.as<float>(), x.as<float>(), params,
-                         stream);
+    conv_weight_gradient(kernels, dweight.as<float>(), dbias.as<float>(), dy.as<float>(),
+                         StoredInput(x.as<float>(), params.c_in), params, stream);
 }
 
 constexpr ConvVariant forward_rows[] = {

@@ -1,5 +1,7 @@
 // y = bias + x * weight and dx = dy * flipped, transposed weight, by strips of output pixels.
 #include "kernels/cpu/conv_driver.h"
+#include "kernels/cpu/conv_input.h"
+#include "kernels/cpu/conv_statistics.h"
 #include "kernels/cpu/conv_strip.h"
 
 namespace cover::cpu {
@@ -11,7 +13,7 @@ struct Forward {
     const ConvKernels& kernels;
     const ConvParams& params;
     float* y;
-    const float* x;
+    const ConvInput& x;
     const float* weight;
     const float* bias;
     bool transposed;
@@ -21,8 +23,8 @@ struct Forward {
     ChannelTiles tiles;
     Tensor padded_bias;
 
-    Forward(const ConvKernels& kernels_, const ConvParams& params_, float* y_, const float* x_, const float* weight_,
-            const float* bias_, bool transposed_)
+    Forward(const ConvKernels& kernels_, const ConvParams& params_, float* y_, const ConvInput& x_,
+            const float* weight_, const float* bias_, bool transposed_)
         : kernels(kernels_),
           params(params_),
           y(y_),
@@ -87,7 +89,7 @@ struct Forward {
     }
 
     // Many pixels: the weights are packed once, a task is a strip with a padded copy of its own.
-    void by_strips(Stream& stream) {
+    void by_strips(StripMoments* moments, Stream& stream) {
         const i64 columns = tiles.columns();
         Tensor packed = floats(params.taps() * c_in * columns);
         float* panels = packed.data<float>();
@@ -97,12 +99,13 @@ struct Forward {
         stream.parallel(blocks.count * tiles.count, [&](i64 task) {
             pack(task / tiles.count, task % tiles.count, 1, panel(task / tiles.count, task % tiles.count), 0);
         });
-        const bool direct = params.kernel == 1;
+        const float* stored = params.kernel == 1 ? x.stored() : nullptr;  // read where it lies
         const i64 most = std::min(blocks.size, c_in);
         const std::vector<Strip> strips = plan.strips(most, c_out, 80 * 1024);
+        if (moments) moments->cut(plan, strips, y);
         stream.parallel(static_cast<i64>(strips.size()), [&](i64 task) {
             const Strip& s = strips[static_cast<std::size_t>(task)];
-            Tensor scratch = floats(direct ? 1 : plan.padded_pixels(s) * most);
+            Tensor scratch = floats(stored ? 1 : plan.padded_pixels(s) * most);
             Tensor positions = floats(plan.pixels(s));
             auto* pixel = reinterpret_cast<std::int32_t*>(positions.data<float>());
             plan.fill_positions(s, 1, pixel);
@@ -110,11 +113,11 @@ struct Forward {
             for (i64 block = 0; block < blocks.count; ++block) {
                 const i64 channels = blocks.of(block);
                 plan.fill_row_offsets(s, channels, row_offset);
-                if (!direct) plan.copy(s, x, c_in, blocks.first(block), channels, scratch.data<float>());
+                if (!stored) x.fill(plan, s, blocks.first(block), channels, scratch.data<float>());
                 for (i64 tile = 0; tile < tiles.count; ++tile) {
                     ConvBlock b = describe(block, tile, plan.first_pixel(s));
-                    b.x = direct ? x + plan.first_pixel(s) * c_in + blocks.first(block) : scratch.data<float>();
-                    if (direct) b.pixel_stride = c_in;
+                    b.x = stored ? stored + plan.first_pixel(s) * c_in + blocks.first(block) : scratch.data<float>();
+                    if (stored) b.pixel_stride = c_in;
                     b.pixel = pixel;
                     b.pixels = plan.pixels(s);
                     b.row_offset = row_offset;
@@ -122,6 +125,7 @@ struct Forward {
                     kernels.forward_block(b);
                 }
             }
+            if (moments) moments->sum(task);
         });
     }
 
@@ -135,9 +139,8 @@ struct Forward {
         plan.fill_positions(all, 1, pixel);
         stream.parallel(blocks.count * plan.n, [&](i64 task) {
             const i64 block = task / plan.n, sample = task % plan.n;
-            plan.copy(
-                plan.sample(sample), x, c_in, blocks.first(block), blocks.of(block),
-                copies.data<float>() + padded * blocks.first(block) + sample * (padded / plan.n) * blocks.of(block));
+            x.fill(plan, plan.sample(sample), blocks.first(block), blocks.of(block),
+                   copies.data<float>() + padded * blocks.first(block) + sample * (padded / plan.n) * blocks.of(block));
         });
         // Neighbouring tiles share pages of the weights.
         const i64 group = tiles.count >= 32 ? 4 : tiles.count >= 16 ? 2 : 1;
@@ -172,13 +175,15 @@ struct Forward {
 
 }  // namespace
 
-void conv_forward(const ConvKernels& kernels, float* y, const float* x, const float* weight, const float* bias,
-                  bool transposed, const ConvParams& params, Stream& stream) {
+void conv_forward(const ConvKernels& kernels, float* y, const ConvInput& x, const float* weight, const float* bias,
+                  bool transposed, const ConvParams& params, Stream& stream, StripMoments* moments) {
     Forward run(kernels, params, y, x, weight, bias, transposed);
-    if (params.n * params.grid.pixels() <= 1024 && run.tiles.count >= 8)
+    if (params.n * params.grid.pixels() <= 1024 && run.tiles.count >= 8) {
         run.by_channels(stream);
-    else
-        run.by_strips(stream);
+        if (moments) moments->sum_samples(run.plan, y, stream);
+    } else {
+        run.by_strips(moments, stream);
+    }
 }
 
 }  // namespace cover::cpu

@@ -1,4 +1,4 @@
-// Padded strips of an activation: what both drivers of the CPU convolutions share.
+// Padded strips of an activation and blocks of channels: what both drivers of the CPU convolutions share.
 #pragma once
 
 #include <algorithm>
@@ -18,6 +18,17 @@ inline i64 divide_up(i64 a, i64 b) { return (a + b - 1) / b; }
 struct Strip {
     i64 n0, n1, d0, d1, h0, h1;
 };
+
+// Channels [0, channels) of pixels that lie so many floats apart.
+inline void copy_pixels(float* to, i64 to_stride, const float* from, i64 from_stride, i64 pixels, i64 channels) {
+    if (channels == from_stride && channels == to_stride)
+        std::memcpy(to, from, static_cast<std::size_t>(pixels * channels) * 4);
+    else if (channels == 32)
+        for (i64 i = 0; i < pixels; ++i) std::memcpy(to + i * to_stride, from + i * from_stride, 32 * 4);
+    else
+        for (i64 i = 0; i < pixels; ++i)
+            std::memcpy(to + i * to_stride, from + i * from_stride, static_cast<std::size_t>(channels) * 4);
+}
 
 // The geometry of a convolution as the strips see it.
 struct StripPlan {
@@ -63,8 +74,10 @@ struct StripPlan {
             for (i64 y = 0; y < taps_h; ++y) *out++ = (z * padded_h(s) + y) * padded_w() * channels;
     }
 
-    // Copies channels [c0, c0 + channels) of x (n, d, h, w, all) with their halo; zero outside the grid.
-    void copy(const Strip& s, const float* x, i64 all, i64 c0, i64 channels, float* out) const {
+    // Calls line(first pixel, n, d, h) for each line inside the grid of a padded strip of `channels` channels, and sets
+    // what is outside to zero.
+    template <class Line>
+    void for_lines(const Strip& s, i64 channels, float* out, const Line& line) const {
         const i64 pw = padded_w(), row = pw * channels;
         const auto zero = [](float* p, i64 count) { std::memset(p, 0, static_cast<std::size_t>(count) * 4); };
         for (i64 a = s.n0; a < s.n1; ++a)
@@ -76,15 +89,7 @@ struct StripPlan {
                     }
                     zero(out, pad * channels);
                     zero(out + (w + pad) * channels, pad * channels);
-                    float* to = out + pad * channels;
-                    const float* from = x + ((a * d + z) * h + y) * w * all + c0;
-                    if (channels == all)
-                        std::memcpy(to, from, static_cast<std::size_t>(w * channels) * 4);
-                    else if (channels == 32)
-                        for (i64 i = 0; i < w; ++i) std::memcpy(to + i * 32, from + i * all, 32 * 4);
-                    else
-                        for (i64 i = 0; i < w; ++i)
-                            std::memcpy(to + i * channels, from + i * all, static_cast<std::size_t>(channels) * 4);
+                    line(out + pad * channels, a, z, y);
                 }
     }
 

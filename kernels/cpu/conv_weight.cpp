@@ -3,6 +3,7 @@
 #include <bit>
 
 #include "kernels/cpu/conv_driver.h"
+#include "kernels/cpu/conv_input.h"
 #include "kernels/cpu/conv_strip.h"
 
 namespace cover::cpu {
@@ -47,13 +48,13 @@ struct WeightGradient {
     float* dweight;
     float* dbias;
     const float* dy;
-    const float* x;
+    const ConvInput& x;
     StripPlan plan;
     ChannelBlocks blocks;
     ChannelTiles tiles;
 
     WeightGradient(const ConvKernels& kernels_, const ConvParams& params_, float* dweight_, float* dbias_,
-                   const float* dy_, const float* x_)
+                   const float* dy_, const ConvInput& x_)
         : kernels(kernels_),
           params(params_),
           dweight(dweight_),
@@ -160,7 +161,7 @@ struct WeightGradient {
         i64 row_offset[max_rows];
         for (i64 block = 0; block < blocks.count; ++block) {
             const i64 channels = blocks.of(block);
-            plan.copy(s, x, params.c_in, blocks.first(block), channels, scratch.data<float>());
+            x.fill(plan, s, blocks.first(block), channels, scratch.data<float>());
             plan.fill_row_offsets(s, channels, row_offset);
             if (block == 0 || channels != blocks.of(block - 1)) plan.fill_positions(s, channels, offset);
             for (i64 tile = 0; tile < tiles.count; ++tile)
@@ -187,7 +188,7 @@ struct WeightGradient {
         stream.parallel((blocks.count + tiles.count) * plan.n, [&](i64 task) {
             const i64 n = task % plan.n, block = task / plan.n, tile = block - blocks.count;
             if (block < blocks.count)
-                plan.copy(plan.sample(n), x, params.c_in, blocks.first(block), blocks.of(block), strip(block, n));
+                x.fill(plan, plan.sample(n), blocks.first(block), blocks.of(block), strip(block, n));
             else
                 kernels.copy_panel(gradient(tile, n), dy + n * pixels * params.c_out + tiles.first(tile), pixels,
                                    params.c_out, tiles.of(tile), tiles.width(tile));
@@ -243,7 +244,7 @@ struct WeightGradient {
 
 }  // namespace
 
-void conv_weight_gradient(const ConvKernels& kernels, float* dweight, float* dbias, const float* dy, const float* x,
+void conv_weight_gradient(const ConvKernels& kernels, float* dweight, float* dbias, const float* dy, const ConvInput& x,
                           const ConvParams& params, Stream& stream) {
     WeightGradient run(kernels, params, dweight, dbias, dy, x);
     // Per sample and from the shape alone, so that neither threads nor the rest of the batch decide how sums are split.

@@ -1,9 +1,9 @@
 #include "kernels/cpu/norm.h"
 
 #include <cmath>
+#include <vector>
 
-#include "kernels/cpu/rows.h"
-#include "kernels/norm.h"
+#include "kernels/cpu/norm_parts.h"
 
 namespace cover::cpu {
 namespace {
@@ -21,34 +21,24 @@ struct Folded {
     }
 };
 
-// Tables of one value per folded channel and sample, out of one value per channel: row `sample` of `values`.
-template <class Value>
-void fill_folded(Workspace<float>& values, std::int64_t sample, const Folded& f, std::int64_t channels, Value value) {
-    float* row = values.data() + sample * f.channels;
-    for (std::int64_t c = 0; c < channels; ++c) {
-        const auto v = static_cast<float>(value(c));
-        for (std::int64_t i = 0; i < f.fold; ++i) row[i * channels + c] = v;
-    }
-}
-
 struct Statistics {
     double mean, variance;
 };
 
 // One group of one sample from the pieces' sums, which are relative to the first pixel of each piece. In double:
 // first the mean, then the squared deviations about it.
-Statistics group_statistics(const float* sums, const float* x, const Folded& f, std::int64_t channels,
-                            std::int64_t group, std::int64_t width) {
-    const double count = static_cast<double>(f.pixels * f.fold * width);
+Statistics group_statistics(std::span<const SummedPiece> pieces, std::int64_t fold, const GroupNormParams& p,
+                            std::int64_t group) {
+    const std::int64_t channels = p.channels, width = p.channels / p.groups;
+    const double count = static_cast<double>(p.pixels * width);
     const auto over_channels = [&](auto&& body) {
-        for (std::int64_t piece = 0; piece < f.pieces.count(); ++piece) {
-            const float* sum = sums + piece * 2 * f.channels;
-            const float* origin = x + f.pieces.begin(piece) * f.channels;
-            const auto pixels = static_cast<double>(f.pieces.length(piece));
-            for (std::int64_t i = 0; i < f.fold; ++i) {
+        for (const SummedPiece& piece : pieces) {
+            const auto pixels = static_cast<double>(piece.pixels);
+            for (std::int64_t i = 0; i < fold; ++i) {
                 for (std::int64_t c = 0; c < width; ++c) {
                     const std::int64_t at = i * channels + group * width + c;
-                    body(double{origin[at]}, double{sum[at]}, double{sum[f.channels + at]}, pixels);
+                    body(double{piece.first[at]}, double{piece.sums[at]}, double{piece.sums[fold * channels + at]},
+                         pixels);
                 }
             }
         }
@@ -82,26 +72,6 @@ void for_pieces(const Folded& f, std::int64_t first, std::int64_t samples, Strea
     });
 }
 
-// Scale and shift of y = leaky(x * scale + shift), from the stored mean and rstd: the backward pass then finds the same
-// signs as the forward pass.
-struct AffineTables {
-    Workspace<float> scale, shift;
-    float slope;
-    std::int64_t row;
-
-    AffineTables(const GroupNormParams& p, const Folded& f)
-        : scale(p.n * f.channels), shift(p.n * f.channels), slope(static_cast<float>(p.slope)), row(f.channels) {}
-    void fill(const GroupNormParams& p, const Folded& f, std::int64_t sample, const float* means, const float* rstds,
-              const float* gamma, const float* beta) {
-        const std::int64_t width = p.channels / p.groups;
-        fill_folded(scale, sample, f, p.channels, [&](std::int64_t c) { return gamma[c] * rstds[c / width]; });
-        fill_folded(shift, sample, f, p.channels, [&](std::int64_t c) {
-            return beta[c] - double{means[c / width]} * double{gamma[c] * rstds[c / width]};
-        });
-    }
-    NormAffine at(std::int64_t sample) { return {scale.data() + sample * row, shift.data() + sample * row, slope}; }
-};
-
 // The sums of every piece of some samples; sums: (n, pieces, 2, folded channels).
 void sum_pieces(const NormKernels& kernels, float* sums, const float* x, const Folded& f, std::int64_t first,
                 std::int64_t samples, Stream& stream) {
@@ -114,18 +84,33 @@ void sum_pieces(const NormKernels& kernels, float* sums, const float* x, const F
 }
 
 // mean and rstd (N, groups) of one sample.
-void finish_sample(float* mean, float* rstd, const float* sums, const float* x, const Folded& f,
-                   const GroupNormParams& p, std::int64_t sample) {
-    const std::int64_t width = p.channels / p.groups;
-    for (std::int64_t group = 0; group < p.groups; ++group) {
-        const Statistics s = group_statistics(sums + sample * f.pieces.count() * 2 * f.channels,
-                                              x + sample * f.pixels * f.channels, f, p.channels, group, width);
-        mean[sample * p.groups + group] = static_cast<float>(s.mean);
-        rstd[sample * p.groups + group] = static_cast<float>(1 / std::sqrt(s.variance + p.epsilon));
-    }
+void finish_sample(float* mean, float* rstd, float* sums, const float* x, const Folded& f, const GroupNormParams& p,
+                   std::int64_t sample) {
+    std::vector<SummedPiece> pieces;
+    for (std::int64_t piece = 0; piece < f.pieces.count(); ++piece)
+        pieces.push_back({x + (sample * f.pixels + f.pieces.begin(piece)) * f.channels,
+                          sums + (sample * f.pieces.count() + piece) * 2 * f.channels, f.pieces.length(piece)});
+    join_moments(mean + sample * p.groups, rstd + sample * p.groups, pieces, f.fold, p);
 }
 
 }  // namespace
+
+void join_moments(float* mean, float* rstd, std::span<const SummedPiece> pieces, std::int64_t fold,
+                  const GroupNormParams& p) {
+    for (std::int64_t group = 0; group < p.groups; ++group) {
+        const Statistics s = group_statistics(pieces, fold, p, group);
+        mean[group] = static_cast<float>(s.mean);
+        rstd[group] = static_cast<float>(1 / std::sqrt(s.variance + p.epsilon));
+    }
+}
+
+void AffineTables::fill(std::int64_t sample, const float* mean, const float* rstd, const float* gamma,
+                        const float* beta) {
+    const std::int64_t width = p_.channels / p_.groups;
+    fill_folded(scale_, sample, fold_, p_.channels, [&](std::int64_t c) { return gamma[c] * rstd[c / width]; });
+    fill_folded(shift_, sample, fold_, p_.channels,
+                [&](std::int64_t c) { return beta[c] - double{mean[c / width]} * double{gamma[c] * rstd[c / width]}; });
+}
 
 void group_norm(const NormKernels& kernels, View y, View mean, View rstd, ConstView x, ConstView gamma, ConstView beta,
                 const GroupNormParams& params, Stream& stream) {
@@ -135,14 +120,14 @@ void group_norm(const NormKernels& kernels, View y, View mean, View rstd, ConstV
     auto *means = mean.as<float>(), *rstds = rstd.as<float>();
     const bool streaming = worth_streaming(to, params.count(), f.channels);
     Workspace<float> sums(params.n * f.pieces.count() * 2 * f.channels);
-    AffineTables affine(params, f);
+    AffineTables affine(params, f.fold);
     for_sample_groups(params, [&](std::int64_t first, std::int64_t samples) {
         sum_pieces(kernels, sums.data(), from, f, first, samples, stream);
         stream.parallel(samples, [&](std::int64_t i) {
             const std::int64_t sample = first + i;
             finish_sample(means, rstds, sums.data(), from, f, params, sample);
-            affine.fill(params, f, sample, means + sample * params.groups, rstds + sample * params.groups,
-                        gamma.as<float>(), beta.as<float>());
+            affine.fill(sample, means + sample * params.groups, rstds + sample * params.groups, gamma.as<float>(),
+                        beta.as<float>());
         });
         for_pieces(f, first, samples, stream,
                    [&](std::int64_t sample, std::int64_t, std::int64_t at, std::int64_t pixels) {
@@ -165,10 +150,8 @@ void group_norm_apply(const NormKernels& kernels, View y, ConstView x, ConstView
                       ConstView beta, const GroupNormParams& params, Stream& stream) {
     const Folded f(params);
     const bool streaming = worth_streaming(y.as<float>(), params.count(), f.channels);
-    AffineTables affine(params, f);
-    for (std::int64_t sample = 0; sample < params.n; ++sample)
-        affine.fill(params, f, sample, mean.as<float>() + sample * params.groups,
-                    rstd.as<float>() + sample * params.groups, gamma.as<float>(), beta.as<float>());
+    AffineTables affine(params, f.fold);
+    affine.fill_all(mean.as<float>(), rstd.as<float>(), gamma.as<float>(), beta.as<float>());
     for_pieces(f, 0, params.n, stream, [&](std::int64_t sample, std::int64_t, std::int64_t at, std::int64_t pixels) {
         kernels.apply(y.as<float>() + at, x.as<float>() + at, affine.at(sample), pixels, f.channels, streaming);
     });
@@ -186,7 +169,7 @@ void group_norm_backward(const NormKernels& kernels, View dx, View dgamma, View 
     Workspace<float> means(params.n * f.channels), sums(params.n * pieces * 2 * f.channels);
     Workspace<float> by_x(params.n * f.channels), constant(params.n * f.channels);
     Workspace<double> totals(params.n * 2 * channels);  // per sample: sums of g, then of g * xhat, by channel
-    AffineTables affine(params, f);
+    AffineTables affine(params, f.fold);
     const auto combine = [&](std::int64_t sample) {
         const float* r = rstd.as<float>() + sample * params.groups;
         double* total = totals.data() + sample * 2 * channels;
@@ -213,18 +196,18 @@ void group_norm_backward(const NormKernels& kernels, View dx, View dgamma, View 
             averages[2 * group] = a / count;
             averages[2 * group + 1] = b / count;
         }
-        fill_folded(by_x, sample, f, channels, [&](std::int64_t c) {
+        fill_folded(by_x, sample, f.fold, channels, [&](std::int64_t c) {
             const double rs = r[c / width];
             return -rs * rs * averages[2 * (c / width) + 1];
         });
-        fill_folded(constant, sample, f, channels,
+        fill_folded(constant, sample, f.fold, channels,
                     [&](std::int64_t c) { return -double{r[c / width]} * averages[2 * (c / width)]; });
     };
 
     for (std::int64_t sample = 0; sample < params.n; ++sample) {
         const float* m = mean.as<float>() + sample * params.groups;
-        fill_folded(means, sample, f, channels, [&](std::int64_t c) { return m[c / width]; });
-        affine.fill(params, f, sample, m, rstd.as<float>() + sample * params.groups, g, beta.as<float>());
+        fill_folded(means, sample, f.fold, channels, [&](std::int64_t c) { return m[c / width]; });
+        affine.fill(sample, m, rstd.as<float>() + sample * params.groups, g, beta.as<float>());
     }
     for_sample_groups(params, [&](std::int64_t first, std::int64_t samples) {
         for_pieces(f, first, samples, stream,

@@ -40,8 +40,8 @@ void apply(float* y, const float* x, NormAffine affine, std::int64_t pixels, std
                 const float* from = x + pixel * channels;
                 float* to = y + pixel * channels;
                 for_channels(channels, [=]<int L>(std::int64_t c) {
-                    const Float<L> v = load<L>(from + c) * load<L>(affine.scale + c) + load<L>(affine.shift + c);
-                    put<L, past>(to + c, leaky<L>(v, splat<L>(affine.slope)));
+                    put<L, past>(to + c, affine_leaky<L>(load<L>(from + c), load<L>(affine.scale + c),
+                                                         load<L>(affine.shift + c), affine.slope));
                 });
             }
         });

@@ -1,35 +1,11 @@
 #include "kernels/cpu/resize.h"
 
-#include <cmath>
-#include <utility>
-#include <vector>
-
+#include "kernels/cpu/resize_axis.h"
 #include "kernels/cpu/rows.h"
 #include "kernels/resize.h"
 
 namespace cover::cpu {
-namespace {
 
-// The rows of a sparse matrix, one per output index of an axis.
-struct Axis {
-    std::int64_t inputs, outputs;
-    std::vector<std::int32_t> start, index;
-    std::vector<float> weight;
-
-    Axis(std::int64_t inputs_, const std::vector<std::vector<std::pair<std::int32_t, double>>>& rows)
-        : inputs(inputs_), outputs(static_cast<std::int64_t>(rows.size())), start{0} {
-        for (const auto& row : rows) {
-            for (const auto& [i, w] : row) {
-                index.push_back(i);
-                weight.push_back(static_cast<float>(w));
-            }
-            start.push_back(static_cast<std::int32_t>(index.size()));
-        }
-    }
-    AxisTable table() const { return {start.data(), index.data(), weight.data()}; }
-};
-
-// Matrix of one axis with `side` input pixels (2 side outputs), times gain; transposed for the gradient.
 Axis axis_of(std::int64_t side, bool doubled, bool align_corners, double gain, bool transposed) {
     const std::int64_t outputs = doubled ? 2 * side : side;
     std::vector<std::vector<std::pair<std::int32_t, double>>> rows(
@@ -58,6 +34,8 @@ Axis axis_of(std::int64_t side, bool doubled, bool align_corners, double gain, b
     return {transposed ? outputs : side, rows};
 }
 
+namespace {
+
 // out (N, outputs of d, h, w, C) from in (N, inputs of d, h, w, C).
 void resample(const ResizeKernels& kernels, float* out, const float* in, std::int64_t n, const Axis& d, const Axis& h,
               const Axis& w, std::int64_t channels, Stream& stream) {
@@ -67,25 +45,14 @@ void resample(const ResizeKernels& kernels, float* out, const float* in, std::in
     const bool streaming = worth_streaming(out, n * d.outputs * h.outputs * line_out, channels);
     stream.parallel(pieces.count(), [&](std::int64_t piece) {
         Workspace<float> blended(line_in);
-        std::vector<std::int64_t> offsets;
-        std::vector<float> weights;
+        BlendedRows rows;
         const std::int64_t begin = pieces.begin(piece);
         for (std::int64_t row = begin; row < begin + pieces.length(piece); ++row) {
-            const auto jd = static_cast<std::size_t>(row / h.outputs % d.outputs);
-            const auto jh = static_cast<std::size_t>(row % h.outputs);
             const std::int64_t sample = row / (h.outputs * d.outputs);
-            offsets.clear();
-            weights.clear();
-            for (auto kd = static_cast<std::size_t>(d.start[jd]); kd < static_cast<std::size_t>(d.start[jd + 1]);
-                 ++kd) {
-                for (auto kh = static_cast<std::size_t>(h.start[jh]); kh < static_cast<std::size_t>(h.start[jh + 1]);
-                     ++kh) {
-                    offsets.push_back(((sample * d.inputs + d.index[kd]) * h.inputs + h.index[kh]) * line_in);
-                    weights.push_back(d.weight[kd] * h.weight[kh]);
-                }
-            }
-            kernels.blend(blended.data(), in, offsets.data(), weights.data(), static_cast<int>(offsets.size()),
-                          line_in);
+            rows.of(d, row / h.outputs % d.outputs, h, row % h.outputs, [&](std::int64_t kd, std::int64_t kh) {
+                return ((sample * d.inputs + kd) * h.inputs + kh) * line_in;
+            });
+            kernels.blend(blended.data(), in, rows.offsets.data(), rows.weights.data(), rows.count(), line_in);
             kernels.resample(out + row * line_out, blended.data(), w.table(), w.outputs, channels, streaming);
         }
     });

@@ -41,6 +41,7 @@ public:
     explicit Workspace(std::int64_t count)
         : storage_(Storage::allocate(sizeof(T) * static_cast<std::size_t>(std::max<std::int64_t>(1, count)))) {}
     T* data() { return static_cast<T*>(storage_->data()); }
+    const T* data() const { return static_cast<const T*>(storage_->data()); }
     T& operator[](std::int64_t i) { return data()[i]; }
 
 private:

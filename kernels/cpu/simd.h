@@ -78,6 +78,11 @@ template <int L>
 COVER_INLINE Float<L> leaky(Float<L> v, Float<L> slope) {
     return v > 0 ? v : v * slope;
 }
+// The value of group norm and its activation, for all that store it and all that make it again.
+template <int L>
+COVER_INLINE Float<L> affine_leaky(Float<L> x, Float<L> scale, Float<L> shift, float slope) {
+    return leaky<L>(x * scale + shift, splat<L>(slope));
+}
 template <int L>
 COVER_INLINE Int<L> lane_numbers() {
     Int<L> v{};
