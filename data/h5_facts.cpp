@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "core/check.h"
 
@@ -12,11 +13,26 @@ namespace {
 
 using nlohmann::json;
 
+// A whole number that T can hold; of any other the library would make one whose value is not defined.
+template <class T>
+T whole_number(const json& j) {
+    if (j.is_number_unsigned() && std::in_range<T>(j.get<std::uint64_t>())) return j.get<T>();
+    if (j.is_number_integer() && !j.is_number_unsigned() && std::in_range<T>(j.get<std::int64_t>())) return j.get<T>();
+    throw json::type_error::create(302, text("a whole number within its range is expected, not a ", j.type_name()), &j);
+}
+
+template <class T>
+std::vector<T> whole_numbers(const json& list) {
+    std::vector<T> out;
+    for (const json& j : list) out.push_back(whole_number<T>(j));
+    return out;
+}
+
 H5Attributes parse_attributes(const json& object) {
     H5Attributes out;
     for (const auto& [name, value] : object.items()) {
         H5Attribute& attribute = out[name];
-        attribute.shape = value.at("shape").get<std::vector<std::int64_t>>();
+        attribute.shape = whole_numbers<std::int64_t>(value.at("shape"));
         if (value.contains("numbers"))
             for (const json& x : value["numbers"]) {
                 if (x.is_number())
@@ -50,7 +66,7 @@ public:
             facts.datasets[std::move(name)] = std::move(d);
         } else if (j.contains("end")) {
             ended = true;
-            user_block_ = j.at("user_block").get<std::int64_t>();
+            user_block_ = whole_number<std::int64_t>(j.at("user_block"));
         }
     }
 
@@ -80,14 +96,14 @@ private:
         if (j.contains("unreadable")) d.unreadable = j["unreadable"].get<std::string>();
         if (!j.contains("type")) return d;
         const json& type = j["type"];
-        const int kind = type.at(0).get<int>();
+        const int kind = whole_number<int>(type.at(0));
         check(d, kind >= 0 && kind <= static_cast<int>(H5Kind::other), "an unknown type");
-        d.type = {static_cast<H5Kind>(kind), type.at(1).get<std::int64_t>(), type.at(2).get<bool>(),
+        d.type = {static_cast<H5Kind>(kind), whole_number<std::int64_t>(type.at(1)), type.at(2).get<bool>(),
                   type.at(3).get<bool>()};
         check(d, d.type.size >= 0 && d.type.size < (std::int64_t{1} << 31), "an impossible type");
         check(d, !d.type.numeric() || d.type.size == 1 || d.type.size == 2 || d.type.size == 4 || d.type.size == 8,
               "an impossible type");
-        d.shape = j.at("shape").get<std::vector<std::int64_t>>();
+        d.shape = whole_numbers<std::int64_t>(j.at("shape"));
         d.attributes = parse_attributes(j.at("attributes"));
         std::int64_t bytes = std::max<std::int64_t>(1, d.type.size);
         bool fits = d.shape.size() <= 32;
@@ -114,12 +130,12 @@ private:
         const std::string layout = j.at("layout").get<std::string>();
         if (layout == "contiguous") {
             d.layout = H5Layout::contiguous;
-            d.offset = j.at("offset").get<std::int64_t>();
+            d.offset = whole_number<std::int64_t>(j.at("offset"));
             check(d, d.offset < 0 || (d.offset <= file_size_ && bytes <= file_size_ - d.offset),
                   "elements behind the end of the file");
         } else if (layout == "compact") {
             d.layout = H5Layout::compact;
-            d.bytes = j.at("bytes").get<std::vector<unsigned char>>();
+            d.bytes = whole_numbers<unsigned char>(j.at("bytes"));
             check(d, static_cast<std::int64_t>(d.bytes.size()) == bytes, "another size than it says");
         } else {
             d.layout = H5Layout::chunked;
@@ -137,7 +153,7 @@ private:
     }
 
     void chunked(const json& j, H5Dataset& d) const {
-        d.chunk_side = j.at("chunk_side").get<std::vector<std::int64_t>>();
+        d.chunk_side = whole_numbers<std::int64_t>(j.at("chunk_side"));
         check(d, d.chunk_side.size() == d.shape.size() && !d.shape.empty(), "chunks of another rank");
         std::int64_t chunk_bytes = d.type.size;
         for (const std::int64_t side : d.chunk_side)
@@ -150,19 +166,19 @@ private:
                                                     : H5Filter::fletcher32);
         }
         check(d, d.filters.size() <= 8, "more than eight filters");
-        if (j.contains("shuffle_size")) d.shuffle_size = j["shuffle_size"].get<std::int64_t>();
+        if (j.contains("shuffle_size")) d.shuffle_size = whole_number<std::int64_t>(j["shuffle_size"]);
         check(d, d.shuffle_size >= 0 && d.shuffle_size < (std::int64_t{1} << 31), "an impossible shuffle filter");
         d.too_many_chunks = j.at("too_many_chunks").get<bool>();
-        d.stored = j.at("stored").get<std::int64_t>();
+        d.stored = whole_number<std::int64_t>(j.at("stored"));
         check(d, d.stored >= 0 && d.stored <= file_size_, "chunks of more bytes than the file");
         if (d.too_many_chunks) return;
         for (const json& entry : j.at("chunks")) {
             H5Chunk chunk;
-            chunk.offset = entry.at(0).get<std::int64_t>();
-            chunk.size = entry.at(1).get<std::int64_t>();
-            chunk.filter_mask = entry.at(2).get<std::uint32_t>();
+            chunk.offset = whole_number<std::int64_t>(entry.at(0));
+            chunk.size = whole_number<std::int64_t>(entry.at(1));
+            chunk.filter_mask = whole_number<std::uint32_t>(entry.at(2));
             for (std::size_t axis = 0; axis < d.shape.size(); ++axis) {
-                const std::int64_t at = entry.at(3 + axis).get<std::int64_t>();
+                const std::int64_t at = whole_number<std::int64_t>(entry.at(3 + axis));
                 check(d, at >= 0 && at < d.shape[axis] && at % d.chunk_side[axis] == 0, "a chunk outside of its shape");
                 chunk.at.push_back(at);
             }
