@@ -139,6 +139,13 @@ private:
         time("fused_conv", fused_conv_table(), p, shape, work, [&](const auto& row, std::size_t i) {
             row.run(y[i], mean[i], rstd[i], input(i), weight[i], bias[i], p, stream_);
         });
+        if (parts.size() == 2) {
+            const std::int64_t pixels = c.n * c.grid.pixels();
+            auto first = activation(pixels * p.parts[0].channels), second = activation(pixels * p.parts[1].channels);
+            time("fused_conv_backward_data", fused_conv_backward_data_table(), p, shape,
+                 {c.flops(), activations(c.x_count() + c.y_count() + c.weight_count()), true},
+                 [&](const auto& row, std::size_t i) { row.run(first[i], second[i], dy[i], weight[i], p, stream_); });
+        }
         time("fused_conv_backward_weight", fused_conv_backward_weight_table(), p, shape, work,
              [&](const auto& row, std::size_t i) { row.run(dweight[i], dbias[i], dy[i], input(i), p, stream_); });
     }

@@ -27,6 +27,7 @@ struct PendingValue {
     int spatial_dims;
     Shape shape;
     std::vector<PendingPart> parts;  // one or two
+    std::vector<int> nodes{};        // of two: where the gradient of each belongs (Var::node)
     Tensor made{};                   // once something had to have it; for as long as somebody holds the Var
 
     // By the plain ops.

@@ -40,6 +40,7 @@ const std::vector<OpRows>& kernel_catalogue() {
         facts_of("conv_backward_data", conv_backward_data_table()),
         facts_of("conv_backward_weight", conv_backward_weight_table()),
         facts_of("fused_conv", fused_conv_table()),
+        facts_of("fused_conv_backward_data", fused_conv_backward_data_table()),
         facts_of("fused_conv_backward_weight", fused_conv_backward_weight_table()),
         facts_of("group_norm", group_norm_table()),
         facts_of("group_norm_statistics", group_norm_statistics_table()),

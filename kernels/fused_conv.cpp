@@ -5,8 +5,8 @@
 namespace cover {
 namespace {
 
-// Whether dispatch would take a row of the table by itself, or takes the one that was named. A row that is unproven on a
-// device serves there when one of the family was named.
+// Whether dispatch would take a row of the table by itself, or takes the one that was named. A row that is unproven on
+// a device serves there when one of the family was named.
 template <class Params, class Run, class Serves>
 bool has_row(const char* op, std::span<const Variant<Params, Run>> table, DType dtype, const Stream& stream,
              const Serves& serves) {
@@ -15,7 +15,8 @@ bool has_row(const char* op, std::span<const Variant<Params, Run>> table, DType 
     if (stream.selection) {
         const auto& rows = stream.selection->rows;
         if (const auto it = rows.find(op); it != rows.end()) wanted = &it->second;
-        named = rows.contains("fused_conv") || rows.contains("fused_conv_backward_weight");
+        for (const char* one : {"fused_conv", "fused_conv_backward_data", "fused_conv_backward_weight"})
+            named = named || rows.contains(one);
         const std::string plain = std::string(op).substr(std::string("fused_").size());
         if (!named && rows.contains(plain)) return false;
     }
@@ -69,6 +70,13 @@ std::span<const FusedConvVariant> fused_conv_table() {
     return table;
 }
 
+std::span<const FusedConvBackwardDataVariant> fused_conv_backward_data_table() {
+    static const auto table = cuda::with_cuda<FusedConvBackwardDataVariant>(
+        {ref::fused_conv_backward_data_rows(), cpu::fused_conv_backward_data_rows()},
+        &cuda::Rows::fused_conv_backward_data);
+    return table;
+}
+
 std::span<const FusedConvBackwardWeightVariant> fused_conv_backward_weight_table() {
     static const auto table = cuda::with_cuda<FusedConvBackwardWeightVariant>(
         {ref::fused_conv_backward_weight_rows(), cpu::fused_conv_backward_weight_rows()},
@@ -92,6 +100,20 @@ void fused_conv(View y, View mean, View rstd, const PendingInput& input, ConstVi
         .run(y, mean, rstd, input, weight, bias, params, stream);
 }
 
+void fused_conv_backward_data(View first, View second, ConstView dy, ConstView weight, const FusedConvParams& params,
+                              Stream& stream) {
+    validate(params);
+    require(params.parts[1].channels > 0, ErrorKind::internal,
+            "[fused_conv_backward_data] the gradient of a single part is conv_backward_data's");
+    const std::int64_t pixels = params.conv.n * params.conv.grid.pixels();
+    require_view("fused_conv_backward_data", "first", first, dy.dtype, pixels * params.parts[0].channels);
+    require_view("fused_conv_backward_data", "second", second, dy.dtype, pixels * params.parts[1].channels);
+    require_view("fused_conv_backward_data", "dy", dy, dy.dtype, params.conv.y_count());
+    require_view("fused_conv_backward_data", "weight", weight, real_type(dy.dtype), params.conv.weight_count());
+    select("fused_conv_backward_data", fused_conv_backward_data_table(), params, dy.dtype, stream)
+        .run(first, second, dy, weight, params, stream);
+}
+
 void fused_conv_backward_weight(View dweight, View dbias, ConstView dy, const PendingInput& input,
                                 const FusedConvParams& params, Stream& stream) {
     validate(params);
@@ -104,16 +126,25 @@ void fused_conv_backward_weight(View dweight, View dbias, ConstView dy, const Pe
         .run(dweight, dbias, dy, input, params, stream);
 }
 
-bool can_fuse_conv(const FusedConvParams& params, DType dtype, const Stream& stream) {
-    const auto serves = [&](const auto& row) { return row.can_run(params, *stream.facts); };
+namespace {
+
+// serves(row): whether a row takes what is asked; of rows for joined inputs only where the input is joined.
+template <class Serves>
+bool has_all_rows(DType dtype, const Stream& stream, bool joined, const Serves& serves) {
     return stream.fuse && has_row("fused_conv", fused_conv_table(), dtype, stream, serves) &&
+           (!joined || has_row("fused_conv_backward_data", fused_conv_backward_data_table(), dtype, stream, serves)) &&
            has_row("fused_conv_backward_weight", fused_conv_backward_weight_table(), dtype, stream, serves);
 }
 
+}  // namespace
+
+bool can_fuse_conv(const FusedConvParams& params, DType dtype, const Stream& stream) {
+    return has_all_rows(dtype, stream, params.parts[1].channels > 0,
+                        [&](const auto& row) { return row.can_run(params, *stream.facts); });
+}
+
 bool fuses_convs(DType dtype, const Stream& stream) {
-    const auto serves = [](const auto&) { return true; };
-    return stream.fuse && has_row("fused_conv", fused_conv_table(), dtype, stream, serves) &&
-           has_row("fused_conv_backward_weight", fused_conv_backward_weight_table(), dtype, stream, serves);
+    return has_all_rows(dtype, stream, true, [](const auto&) { return true; });
 }
 
 }  // namespace cover

@@ -6,8 +6,9 @@
 //   y = conv(r of the first part, r of the second)        kernels/conv.h
 //   mean, rstd of y                                       of the group norm that follows, over pixels and a group
 //
-// So no activated, pooled, up-sampled or joined tensor is stored. Values of bfloat16 are rounded where the plain ops
-// would have stored them: after a, after r, and y before its statistics are taken. Spec section 2.
+// So no activated, pooled, up-sampled or joined tensor is stored, nor the gradient of a joined one. Values of bfloat16
+// are rounded where the plain ops would have stored them: after a, after r, and y before its statistics are taken. Spec
+// section 2.
 #pragma once
 
 #include <array>
@@ -59,6 +60,9 @@ struct FusedConvParams {
     }
 };
 
+// can_run of rows of fused_conv_backward_data that take whatever is joined.
+inline bool has_two_parts(const FusedConvParams& params, const DeviceFacts&) { return params.parts[1].channels > 0; }
+
 // Throws Error(internal) on what validate() of the convolution and of the norms refuses, on channels whose sum is not
 // c_in, and on sides that an up-sampling cannot have.
 void validate(const FusedConvParams& params);
@@ -84,32 +88,40 @@ struct PendingInput {
 
 using FusedConvRun = void(View y, View mean, View rstd, const PendingInput& input, ConstView weight, ConstView bias,
                           const FusedConvParams&, Stream&);
+using FusedConvBackwardDataRun = void(View first, View second, ConstView dy, ConstView weight, const FusedConvParams&,
+                                      Stream&);
 using FusedConvBackwardWeightRun = void(View dweight, View dbias, ConstView dy, const PendingInput& input,
                                         const FusedConvParams&, Stream&);
 using FusedConvVariant = Variant<FusedConvParams, FusedConvRun>;
+using FusedConvBackwardDataVariant = Variant<FusedConvParams, FusedConvBackwardDataRun>;
 using FusedConvBackwardWeightVariant = Variant<FusedConvParams, FusedConvBackwardWeightRun>;
 
 std::span<const FusedConvVariant> fused_conv_table();
+std::span<const FusedConvBackwardDataVariant> fused_conv_backward_data_table();
 std::span<const FusedConvBackwardWeightVariant> fused_conv_backward_weight_table();
 
 // y, mean and rstd (N, groups) are overwritten; the last two are undefined views where groups is 0.
 FusedConvRun fused_conv;
-// dweight and dbias are accumulated into (+=). The gradient of the input is conv_backward_data's, and from there on
-// that of the plain ops.
+// Of an input of two parts: the gradient of each as it enters the join, (N,D,H,W,channels), overwritten; that of what
+// is pending on them is the plain ops'. The gradient of a single part is conv_backward_data's.
+FusedConvBackwardDataRun fused_conv_backward_data;
+// dweight and dbias are accumulated into (+=).
 FusedConvBackwardWeightRun fused_conv_backward_weight;
 
-// Whether the stream's device has a row of both that would be taken: else a caller takes the plain ops. A stream that
-// does not fuse, and a selection that names a row of the plain convolution but none of this one, say no.
+// Whether the stream's device has rows of all three that would be taken: else a caller takes the plain ops. A stream
+// that does not fuse, and a selection that names a row of the plain convolution but none of this one, say no.
 bool can_fuse_conv(const FusedConvParams& params, DType dtype, const Stream& stream);
 // The same for any shape: whether it pays to leave something pending.
 bool fuses_convs(DType dtype, const Stream& stream);
 
 namespace ref {
 std::span<const FusedConvVariant> fused_conv_rows();
+std::span<const FusedConvBackwardDataVariant> fused_conv_backward_data_rows();
 std::span<const FusedConvBackwardWeightVariant> fused_conv_backward_weight_rows();
 }  // namespace ref
 namespace cpu {
 std::span<const FusedConvVariant> fused_conv_rows();
+std::span<const FusedConvBackwardDataVariant> fused_conv_backward_data_rows();
 std::span<const FusedConvBackwardWeightVariant> fused_conv_backward_weight_rows();
 }  // namespace cpu
 

@@ -11,7 +11,8 @@
 namespace cover::test {
 namespace {
 
-const RegisteredTable registered[] = {RegisteredTable("fused_conv"), RegisteredTable("fused_conv_backward_weight")};
+const RegisteredTable registered[] = {RegisteredTable("fused_conv"), RegisteredTable("fused_conv_backward_data"),
+                                      RegisteredTable("fused_conv_backward_weight")};
 
 enum class Values {
     random,
@@ -206,6 +207,38 @@ RowTest<FusedConvParams, FusedConvRun> fused_conv_test(Values kind) {
             }};
 }
 
+RowTest<FusedConvParams, FusedConvBackwardDataRun> fused_data_test() {
+    // Where the parts meet in a tile of channels, too.
+    std::vector<FusedConvParams> cases;
+    for (const FusedConvParams& p : fused_cases(Values::random))
+        if (p.parts[1].channels > 0) cases.push_back(p);
+    for (const auto& [first, second] :
+         {std::pair{8, 8}, {16, 24}, {40, 8}, {24, 72}, {32, 32}, {5, 11}, {1, 8}, {64, 128}, {136, 8}}) {
+        FusedConvParams p;
+        p.conv = {2, {2, 1, 5, 7}, first + second, 16, 3};
+        p.parts[0].channels = first;
+        p.parts[1].channels = second;
+        cases.push_back(p);
+    }
+    return {"fused_conv_backward_data",
+            fused_conv_backward_data_table(),
+            cases,
+            [](const FusedConvParams& p) -> Operands {
+                return {random_tensor({p.conv.y_count()}, DType::float64, 54),
+                        weights(random_tensor({p.conv.weight_count()}, DType::float64, 55))};
+            },
+            [](const FusedConvParams& p) -> std::vector<OutputSpec> {
+                const std::int64_t pixels = p.conv.n * p.conv.grid.pixels();
+                const double terms = static_cast<double>(p.conv.taps() * p.conv.c_out), size = std::sqrt(terms);
+                return {{.name = "first", .count = pixels * p.parts[0].channels, .terms = terms, .scale = size},
+                        {.name = "second", .count = pixels * p.parts[1].channels, .terms = terms, .scale = size}};
+            },
+            [](FusedConvBackwardDataRun* run, Outputs out, Inputs in, const FusedConvParams& p, Stream& stream) {
+                run(out[0], out[1], in[0], in[1], p, stream);
+            },
+            describe_fused};
+}
+
 RowTest<FusedConvParams, FusedConvBackwardWeightRun> fused_weight_test(Values kind) {
     static const auto exact = rows_for(fused_conv_backward_weight_table(), Values::random);
     return {"fused_conv_backward_weight",
@@ -257,6 +290,7 @@ int kind_of(const FusedConvParams& p) {
 
 TEST_CASE("fused_conv: every row") { check_table(fused_conv_test(Values::coarse)); }
 TEST_CASE("fused_conv: every row, values with all their bits") { check_table(fused_conv_test(Values::random)); }
+TEST_CASE("fused_conv_backward_data: every row") { check_table(fused_data_test()); }
 TEST_CASE("fused_conv_backward_weight: every row") { check_table(fused_weight_test(Values::coarse)); }
 TEST_CASE("fused_conv_backward_weight: every row, values with all their bits") {
     check_table(fused_weight_test(Values::random));

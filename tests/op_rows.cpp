@@ -15,6 +15,7 @@ constexpr PublicOp ops[] = {
     {"conv_backward_data", false},
     {"conv_backward_weight", false},
     {"fused_conv", true},
+    {"fused_conv_backward_data", false},
     {"fused_conv_backward_weight", false},
     {"group_norm", true},
     {"group_norm_statistics", false},

@@ -32,16 +32,28 @@ Var fused_conv(Graph& graph, const Var& x, const Var& weight, const Var& bias, c
     }
     fused_conv(y.view(), mean, rstd, input_of(parts), weight.value.view(), bias.value.view(), params, graph.stream());
 
+    // The gradient of a joined input goes to what was joined, and is never whole.
+    const std::vector<int> nodes = x.pending ? x.pending->nodes : std::vector<int>();
+    const auto data_gradient = [=, s = s, place = x.place()](Graph& g, const Tensor& dy) {
+        const auto gradient = [&](std::int64_t channels) {
+            return Tensor::empty({s[0], s[1], s[2], s[3], channels}, dy.dtype(), dy.device());
+        };
+        if (nodes.empty()) {
+            Tensor dx = gradient(s[4]);
+            conv_backward_data(dx.view(), dy.view(), weight.value.view(), params.conv, g.stream());
+            return g.accumulate(place, std::move(dx));
+        }
+        Tensor first = gradient(params.parts[0].channels), second = gradient(params.parts[1].channels);
+        fused_conv_backward_data(first.view(), second.view(), dy.view(), weight.value.view(), params, g.stream());
+        g.accumulate({{}, nodes[0], nullptr}, std::move(first));
+        g.accumulate({{}, nodes[1], nullptr}, std::move(second));
+    };
     Var result = graph.record(
-        "conv", std::move(y), {&x, &weight, &bias}, [=, s = s, place = x.place()](Graph& g, const Tensor& dy) {
+        "conv", std::move(y), {&x, &weight, &bias}, [=, wanted = x.wants_gradient()](Graph& g, const Tensor& dy) {
             if (weight.wants_gradient())
                 fused_conv_backward_weight(g.gradient_of_leaf(weight).view(), g.gradient_of_leaf(bias).view(),
                                            dy.view(), input_of(parts), params, g.stream());
-            if (place.wants_gradient()) {
-                Tensor dx = Tensor::empty(s, dy.dtype(), dy.device());
-                conv_backward_data(dx.view(), dy.view(), weight.value.view(), params.conv, g.stream());
-                g.accumulate(place, std::move(dx));
-            }
+            if (wanted) data_gradient(g, dy);
         });
     if (params.groups > 0) result.statistics = std::move(statistics);
     return result;

@@ -81,8 +81,12 @@ Var concat(Graph& graph, const Var& a, const Var& b) {
         g.accumulate(pb, std::move(db));
     };
     const auto single = [](const Var& x) { return x.pending && x.pending->parts.size() == 1; };
-    if (single(a) && single(b))
-        return graph.record_pending("concat", joined, {a.pending->parts[0], b.pending->parts[0]}, {&a, &b}, backward);
+    if (single(a) && single(b)) {
+        Var joint =
+            graph.record_pending("concat", joined, {a.pending->parts[0], b.pending->parts[0]}, {&a, &b}, backward);
+        joint.pending->nodes = {a.node, b.node};
+        return joint;
+    }
     const Var result =
         graph.record("concat", compute(graph.value(a), graph.value(b), graph.stream()), {&a, &b}, backward);
     return graph.with_recipe(result, [compute, a = Kept(a), b = Kept(b)](Stream& stream) {

@@ -9,14 +9,14 @@ namespace {
 
 template <const ConvKernels& kernels>
 void run_forward(View y, ConstView x, ConstView weight, ConstView bias, const ConvParams& params, Stream& stream) {
-    conv_forward(kernels, y.as<float>(), StoredInput(x.as<float>(), params.c_in), weight.as<float>(), bias.as<float>(),
-                 false, params, stream);
+    conv_forward(kernels, {y.as<float>(), params.c_out}, StoredInput(x.as<float>(), params.c_in), weight.as<float>(),
+                 bias.as<float>(), false, params, stream);
 }
 
 template <const ConvKernels& kernels>
 void run_backward_data(View dx, ConstView dy, ConstView weight, const ConvParams& params, Stream& stream) {
-    conv_forward(kernels, dx.as<float>(), StoredInput(dy.as<float>(), params.c_out), weight.as<float>(), nullptr, true,
-                 params, stream);
+    conv_forward(kernels, {dx.as<float>(), params.c_in}, StoredInput(dy.as<float>(), params.c_out), weight.as<float>(),
+                 nullptr, true, params, stream);
 }
 
 template <const ConvKernels& kernels>

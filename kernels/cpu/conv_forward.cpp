@@ -12,7 +12,7 @@ constexpr i64 max_rows = 9;
 struct Forward {
     const ConvKernels& kernels;
     const ConvParams& params;
-    float* y;
+    ConvOutput y;
     const ConvInput& x;
     const float* weight;
     const float* bias;
@@ -23,7 +23,7 @@ struct Forward {
     ChannelTiles tiles;
     Tensor padded_bias;
 
-    Forward(const ConvKernels& kernels_, const ConvParams& params_, float* y_, const ConvInput& x_,
+    Forward(const ConvKernels& kernels_, const ConvParams& params_, const ConvOutput& y_, const ConvInput& x_,
             const float* weight_, const float* bias_, bool transposed_)
         : kernels(kernels_),
           params(params_),
@@ -36,7 +36,7 @@ struct Forward {
           c_out(transposed_ ? params_.c_in : params_.c_out),
           plan(params_),
           blocks(c_in, params_.kernel == 1 ? 256 : 32),
-          tiles(c_out, kernels_.lanes),
+          tiles(y_.channels[0], kernels_.lanes, y_.channels[1]),
           padded_bias(floats(tiles.columns())) {
         float* b = padded_bias.data<float>();
         for (i64 c = 0; c < tiles.columns(); ++c) b[c] = bias && c < c_out ? bias[c] : 0.0f;
@@ -80,9 +80,9 @@ struct Forward {
         b.run = plan.taps_w * blocks.of(block);
         b.rows = plan.rows();
         b.pixel_stride = blocks.of(block);
-        b.bias = block == 0 ? padded_bias.data<float>() + tiles.first(tile) : nullptr;
-        b.y = y + first_pixel * c_out + tiles.first(tile);
-        b.y_stride = c_out;
+        b.bias = block == 0 ? padded_bias.data<float>() + tiles.columns_before(tile) : nullptr;
+        b.y_stride = y.channels[tiles.part(tile)];
+        b.y = y.parts[tiles.part(tile)] + first_pixel * b.y_stride + tiles.in_part(tile);
         b.vectors = tiles.vectors(tile);
         b.channels = static_cast<int>(tiles.of(tile));
         return b;
@@ -102,7 +102,7 @@ struct Forward {
         const float* stored = params.kernel == 1 ? x.stored() : nullptr;  // read where it lies
         const i64 most = std::min(blocks.size, c_in);
         const std::vector<Strip> strips = plan.strips(most, c_out, 80 * 1024);
-        if (moments) moments->cut(plan, strips, y);
+        if (moments) moments->cut(plan, strips, y.parts[0]);
         stream.parallel(static_cast<i64>(strips.size()), [&](i64 task) {
             const Strip& s = strips[static_cast<std::size_t>(task)];
             Tensor scratch = floats(stored ? 1 : plan.padded_pixels(s) * most);
@@ -146,11 +146,11 @@ struct Forward {
         const i64 group = tiles.count >= 32 ? 4 : tiles.count >= 16 ? 2 : 1;
         stream.parallel(divide_up(tiles.count, group), [&](i64 task) {
             const i64 first = task * group, last = std::min(first + group, tiles.count);
-            Tensor panels = floats(group * depth(0) * tiles.width(0));
+            Tensor panels = floats(group * depth(0) * tiles.widest());
             std::vector<const float*> lines;
             i64 row_offset[max_rows];
             for (i64 block = 0; block < blocks.count; ++block) {
-                const i64 panel_stride = depth(0) * tiles.width(0);
+                const i64 panel_stride = depth(0) * tiles.widest();
                 pack(block, first, last - first, panels.data<float>(), panel_stride);
                 lines.clear();
                 if (block + 1 < blocks.count) list_lines(block + 1, first, last - first, lines);
@@ -175,12 +175,12 @@ struct Forward {
 
 }  // namespace
 
-void conv_forward(const ConvKernels& kernels, float* y, const ConvInput& x, const float* weight, const float* bias,
-                  bool transposed, const ConvParams& params, Stream& stream, StripMoments* moments) {
+void conv_forward(const ConvKernels& kernels, const ConvOutput& y, const ConvInput& x, const float* weight,
+                  const float* bias, bool transposed, const ConvParams& params, Stream& stream, StripMoments* moments) {
     Forward run(kernels, params, y, x, weight, bias, transposed);
     if (params.n * params.grid.pixels() <= 1024 && run.tiles.count >= 8) {
         run.by_channels(stream);
-        if (moments) moments->sum_samples(run.plan, y, stream);
+        if (moments) moments->sum_samples(run.plan, y.parts[0], stream);
     } else {
         run.by_strips(moments, stream);
     }

@@ -121,19 +121,28 @@ struct ChannelBlocks {
     i64 of(i64 block) const { return std::min(size, channels - block * size); }
 };
 
-// Tiles of output channels: two vectors, the last one or two, partly filled.
+// Tiles of output channels: two vectors, the last one of each part one or two, partly filled. Parts lie one behind
+// another; no tile lies in both.
 struct ChannelTiles {
-    i64 channels, lanes, count;
+    i64 channels[2], lanes, first_count, count;
 
-    ChannelTiles(i64 channels_, i64 lanes_)
-        : channels(channels_), lanes(lanes_), count(divide_up(channels_, 2 * lanes_)) {}
-    i64 first(i64 tile) const { return tile * 2 * lanes; }
-    i64 of(i64 tile) const { return std::min(2 * lanes, channels - first(tile)); }
+    ChannelTiles(i64 first_channels, i64 lanes_, i64 second_channels = 0)
+        : channels{first_channels, second_channels},
+          lanes(lanes_),
+          first_count(divide_up(first_channels, 2 * lanes_)),
+          count(first_count + divide_up(second_channels, 2 * lanes_)) {}
+    int part(i64 tile) const { return tile < first_count ? 0 : 1; }
+    i64 in_part(i64 tile) const { return (tile - part(tile) * first_count) * 2 * lanes; }
+    i64 first(i64 tile) const { return part(tile) * channels[0] + in_part(tile); }
+    i64 of(i64 tile) const { return std::min(2 * lanes, channels[part(tile)] - in_part(tile)); }
     int vectors(i64 tile) const { return of(tile) > lanes ? 2 : 1; }
     i64 width(i64 tile) const { return vectors(tile) * lanes; }
+    i64 widest() const { return std::max(width(0), width(count - 1)); }
     // Columns of all tiles before this one: the panels of all tiles lie one behind another.
-    i64 columns_before(i64 tile) const { return first(tile); }
-    i64 columns() const { return first(count - 1) + width(count - 1); }
+    i64 columns_before(i64 tile) const {
+        return part(tile) == 0 ? in_part(tile) : (first_count - 1) * 2 * lanes + width(first_count - 1) + in_part(tile);
+    }
+    i64 columns() const { return columns_before(count - 1) + width(count - 1); }
 };
 
 inline Tensor floats(i64 count) { return Tensor::empty({std::max<i64>(count, 1)}); }

@@ -28,10 +28,17 @@ void fused_conv(const FusedConvKernels& kernels, View y, View mean, View rstd, c
                 ConstView weight, ConstView bias, const FusedConvParams& params, Stream& stream) {
     StripMoments moments(kernels.norm, params.statistics());
     with_input(kernels, input, params, [&](const ConvInput& x) {
-        conv_forward(kernels.conv, y.as<float>(), x, weight.as<float>(), bias.as<float>(), false, params.conv, stream,
-                     params.groups > 0 ? &moments : nullptr);
+        conv_forward(kernels.conv, {y.as<float>(), params.conv.c_out}, x, weight.as<float>(), bias.as<float>(), false,
+                     params.conv, stream, params.groups > 0 ? &moments : nullptr);
     });
     if (params.groups > 0) moments.finish(mean.as<float>(), rstd.as<float>(), stream);
+}
+
+void fused_conv_backward_data(const FusedConvKernels& kernels, View first, View second, ConstView dy, ConstView weight,
+                              const FusedConvParams& params, Stream& stream) {
+    conv_forward(
+        kernels.conv, {first.as<float>(), params.parts[0].channels, second.as<float>(), params.parts[1].channels},
+        StoredInput(dy.as<float>(), params.conv.c_out), weight.as<float>(), nullptr, true, params.conv, stream);
 }
 
 void fused_conv_backward_weight(const FusedConvKernels& kernels, View dweight, View dbias, ConstView dy,
@@ -44,6 +51,17 @@ void fused_conv_backward_weight(const FusedConvKernels& kernels, View dweight, V
 
 std::span<const FusedConvVariant> fused_conv_rows() {
     return simd_rows<FusedConvVariant, FusedConvParams, FusedConvRun, fused_conv, kernels_avx2, kernels_avx512>();
+}
+std::span<const FusedConvBackwardDataVariant> fused_conv_backward_data_rows() {
+    static constexpr FusedConvBackwardDataVariant rows[] = {
+        {"cpu_avx2", Device::cpu, DType::float32, Math::exact,
+         [](const FusedConvParams& p, const DeviceFacts& facts) { return facts.avx2 && has_two_parts(p, facts); },
+         WithKernels<fused_conv_backward_data, kernels_avx2, FusedConvBackwardDataRun>::run},
+        {"cpu_avx512", Device::cpu, DType::float32, Math::exact,
+         [](const FusedConvParams& p, const DeviceFacts& facts) { return facts.avx512 && has_two_parts(p, facts); },
+         WithKernels<fused_conv_backward_data, kernels_avx512, FusedConvBackwardDataRun>::run},
+    };
+    return rows;
 }
 std::span<const FusedConvBackwardWeightVariant> fused_conv_backward_weight_rows() {
     return simd_rows<FusedConvBackwardWeightVariant, FusedConvParams, FusedConvBackwardWeightRun,

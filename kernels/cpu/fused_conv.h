@@ -18,6 +18,8 @@ struct FusedConvKernels {
 
 void fused_conv(const FusedConvKernels& kernels, View y, View mean, View rstd, const PendingInput& input,
                 ConstView weight, ConstView bias, const FusedConvParams& params, Stream& stream);
+void fused_conv_backward_data(const FusedConvKernels& kernels, View first, View second, ConstView dy, ConstView weight,
+                              const FusedConvParams& params, Stream& stream);
 void fused_conv_backward_weight(const FusedConvKernels& kernels, View dweight, View dbias, ConstView dy,
                                 const PendingInput& input, const FusedConvParams& params, Stream& stream);
 

@@ -11,6 +11,7 @@ const Library& library() {
                                            .vendor_conv_backward_data = vendor_conv_backward_data_rows(),
                                            .vendor_conv_backward_weight = vendor_conv_backward_weight_rows(),
                                            .fused_conv = fused_conv_rows(),
+                                           .fused_conv_backward_data = fused_conv_backward_data_rows(),
                                            .fused_conv_backward_weight = fused_conv_backward_weight_rows(),
                                            .group_norm = group_norm_rows(),
                                            .group_norm_statistics = group_norm_statistics_rows(),

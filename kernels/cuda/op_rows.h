@@ -13,6 +13,7 @@ std::span<const ConvVariant> vendor_conv_rows();
 std::span<const ConvBackwardDataVariant> vendor_conv_backward_data_rows();
 std::span<const ConvBackwardWeightVariant> vendor_conv_backward_weight_rows();
 std::span<const FusedConvVariant> fused_conv_rows();
+std::span<const FusedConvBackwardDataVariant> fused_conv_backward_data_rows();
 std::span<const FusedConvBackwardWeightVariant> fused_conv_backward_weight_rows();
 std::span<const GroupNormVariant> group_norm_rows();
 std::span<const GroupNormStatisticsVariant> group_norm_statistics_rows();

@@ -30,6 +30,7 @@ struct Rows {
     std::span<const ConvBackwardDataVariant> vendor_conv_backward_data;
     std::span<const ConvBackwardWeightVariant> vendor_conv_backward_weight;
     std::span<const FusedConvVariant> fused_conv;
+    std::span<const FusedConvBackwardDataVariant> fused_conv_backward_data;
     std::span<const FusedConvBackwardWeightVariant> fused_conv_backward_weight;
     std::span<const GroupNormVariant> group_norm;
     std::span<const GroupNormStatisticsVariant> group_norm_statistics;

@@ -55,6 +55,14 @@ void forward(View y, View mean, View rstd, const PendingInput& input, ConstView 
     if (p.groups > 0) row_of(group_norm_statistics_rows(), y.dtype).run(mean, rstd, y, p.statistics(), stream);
 }
 
+void backward_data(View first, View second, ConstView dy, ConstView weight, const FusedConvParams& p, Stream& stream) {
+    Tensor joined = Tensor::empty({p.conv.x_count()}, dy.dtype);
+    row_of(conv_backward_data_rows(), dy.dtype).run(joined.view(), dy, weight, p.conv, stream);
+    row_of(split_rows(), dy.dtype)
+        .run(first, second, joined.view(), {p.conv.n * p.conv.grid.pixels(), p.parts[0].channels, p.parts[1].channels},
+             stream);
+}
+
 void backward_weight(View dweight, View dbias, ConstView dy, const PendingInput& input, const FusedConvParams& p,
                      Stream& stream) {
     const Tensor x = input_value(input, p, dy.dtype, stream);
@@ -67,6 +75,13 @@ std::span<const FusedConvVariant> fused_conv_rows() {
     static constexpr FusedConvVariant rows[] = {
         {"ref", Device::cpu, DType::float32, Math::exact, always<FusedConvParams>, forward},
         {"ref", Device::cpu, DType::float64, Math::exact, always<FusedConvParams>, forward}};
+    return rows;
+}
+
+std::span<const FusedConvBackwardDataVariant> fused_conv_backward_data_rows() {
+    static constexpr FusedConvBackwardDataVariant rows[] = {
+        {"ref", Device::cpu, DType::float32, Math::exact, has_two_parts, backward_data},
+        {"ref", Device::cpu, DType::float64, Math::exact, has_two_parts, backward_data}};
     return rows;
 }
 
