@@ -20,8 +20,12 @@ Grid Graph::grid_of(const Shape& activation) const {
 
 Tensor Graph::value(const Var& var) {
     if (!var.pending) return var.value;
-    if (!var.pending->made.defined()) var.pending->made = var.pending->make(stream_);
-    return var.pending->made;
+    PendingValue& pending = *var.pending;
+    if (!pending.made.defined()) pending.made = pending.make(stream_);
+    // Nothing will be asked of the parts any more: whoever reads the value next reads what was made.
+    if (retention_ == Retention::nothing)
+        pending.parts = {{pending.made, {}, {}, {}, {}, {.channels = pending.shape[4]}}};
+    return pending.made;
 }
 
 Var Graph::detached(Var var) const {

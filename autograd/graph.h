@@ -20,7 +20,7 @@ public:
     using Backward = std::function<void(Graph&, const Tensor& doutput)>;
 
     // nothing: forward values only. recipes: a backward makes cheap values again from others. values: it keeps each
-    // tensor that it needs, the plain twin of recipes with the same bits; nothing is left pending.
+    // tensor that it needs, the plain twin of recipes, with the same bits where nothing is left pending.
     enum class Retention { nothing, recipes, values };
 
     // spatial_dims: 2 or 3, of every activation in this graph.

@@ -57,7 +57,8 @@ struct Var {
     Var place() const { return {{}, node, nullptr}; }
 };
 
-// What a backward holds of a forward value: its recipe where it has one, or else the tensor. Activations, joined and
+// What a backward holds of a forward value: its recipe or what is pending, where there is one, or else the tensor.
+// Activations, joined and
 // up-sampled tensors are cheap to make and dear to store; this is what halves the memory of a step.
 class Kept {
 public:

@@ -80,8 +80,9 @@ StepResult Trainer::run_step(const Views& views, double lr) {
 }
 
 std::size_t estimate_memory(const TrainConfig& config, const std::array<std::int64_t, 3>& stored) {
-    // Numbers per pixel of full resolution that one image holds until its backward: per stage the two raw convolution
-    // outputs, from which all that follows them is made again; coarser stages hold fewer pixels.
+    // Without fusion, which needs less. Numbers per pixel of full resolution that one image holds until its backward:
+    // per stage the two raw convolution outputs, from which all that follows them is made again; coarser stages hold
+    // fewer pixels.
     const auto& c = config.channels;
     const double shrink = config.dims == 2 ? 0.25 : 0.125;
     double floats = 2 * static_cast<double>(config.in_channels), share = 1;

@@ -1,33 +1,32 @@
 #include "kernels/fused_conv.h"
 
+#include <algorithm>
+
 #include "kernels/cuda/rows.h"
 
 namespace cover {
 namespace {
 
+constexpr const char* family[] = {"fused_conv", "fused_conv_backward_data", "fused_conv_backward_weight"};
+// The ops that a fused convolution takes the place of.
+constexpr const char* plain_ops[] = {
+    "conv", "conv_backward_data", "conv_backward_weight", "group_norm", "max_pool", "upsample", "concat", "split"};
+
+bool names_any(const Stream& stream, std::span<const char* const> ops) {
+    return std::ranges::any_of(ops, [&](const char* op) { return wanted_row(op, stream) != nullptr; });
+}
+
 // Whether dispatch would take a row of the table by itself, or takes the one that was named. A row that is unproven on
-// a device serves there when one of the family was named.
+// a device serves there when one of the family was named; one that multiplies exactly is no match for the plain rows of
+// a stream that allows TF32.
 template <class Params, class Run, class Serves>
 bool has_row(const char* op, std::span<const Variant<Params, Run>> table, DType dtype, const Stream& stream,
              const Serves& serves) {
-    const std::string* wanted = nullptr;
-    bool named = false;
-    if (stream.selection) {
-        const auto& rows = stream.selection->rows;
-        if (const auto it = rows.find(op); it != rows.end()) wanted = &it->second;
-        for (const char* one : {"fused_conv", "fused_conv_backward_data", "fused_conv_backward_weight"})
-            named = named || rows.contains(one);
-        const std::string plain = std::string(op).substr(std::string("fused_").size());
-        if (!named && rows.contains(plain)) return false;
-    }
-    for (const auto& row : table) {
-        if (row.device != stream.device || row.dtype != dtype) continue;
-        if (row.math != Math::exact && row.math != stream.math) continue;
-        if (wanted ? *wanted != row.name : row.by_name_only) continue;
-        if (!named && stream.device == Device::cuda && !row.proven) continue;
-        if (serves(row)) return true;
-    }
-    return false;
+    const bool named = names_any(stream, family);
+    return std::ranges::any_of(table, [&](const auto& row) {
+        return is_candidate(row, wanted_row(op, stream), dtype, stream) && row.math == stream.math &&
+               (named || stream.device != Device::cuda || row.proven) && serves(row);
+    });
 }
 
 void require_input(const char* op, const PendingInput& input, const FusedConvParams& params, DType dtype) {
@@ -126,25 +125,26 @@ void fused_conv_backward_weight(View dweight, View dbias, ConstView dy, const Pe
         .run(dweight, dbias, dy, input, params, stream);
 }
 
-namespace {
-
-// serves(row): whether a row takes what is asked; of rows for joined inputs only where the input is joined.
-template <class Serves>
-bool has_all_rows(DType dtype, const Stream& stream, bool joined, const Serves& serves) {
-    return stream.fuse && has_row("fused_conv", fused_conv_table(), dtype, stream, serves) &&
-           (!joined || has_row("fused_conv_backward_data", fused_conv_backward_data_table(), dtype, stream, serves)) &&
+bool can_fuse_conv(const FusedConvParams& params, DType dtype, const Stream& stream) {
+    const auto serves = [&](const auto& row) { return row.can_run(params, *stream.facts); };
+    return fuses_convs(dtype, stream) && has_row("fused_conv", fused_conv_table(), dtype, stream, serves) &&
+           (params.parts[1].channels == 0 ||
+            has_row("fused_conv_backward_data", fused_conv_backward_data_table(), dtype, stream, serves)) &&
            has_row("fused_conv_backward_weight", fused_conv_backward_weight_table(), dtype, stream, serves);
 }
 
-}  // namespace
-
-bool can_fuse_conv(const FusedConvParams& params, DType dtype, const Stream& stream) {
-    return has_all_rows(dtype, stream, params.parts[1].channels > 0,
-                        [&](const auto& row) { return row.can_run(params, *stream.facts); });
-}
-
 bool fuses_convs(DType dtype, const Stream& stream) {
-    return has_all_rows(dtype, stream, true, [](const auto&) { return true; });
+    const bool named = names_any(stream, family);
+    if (named && !stream.fuse)
+        fail(ErrorKind::configuration,
+             "[fused_conv] a row of it is named, and fusion is off: leave out one, --kernel or COVER_FUSION=off");
+    if (!stream.fuse || (!named && names_any(stream, plain_ops))) return false;
+    const auto any = [](const auto&) { return true; };
+    const bool found = has_row("fused_conv", fused_conv_table(), dtype, stream, any) &&
+                       has_row("fused_conv_backward_weight", fused_conv_backward_weight_table(), dtype, stream, any);
+    require(found || !named, ErrorKind::configuration, "[fused_conv] the row that is named does not exist for ",
+            name_of(dtype), " on ", name_of(stream.device), "; `cover info` lists them all");
+    return found;
 }
 
 }  // namespace cover

@@ -108,8 +108,10 @@ FusedConvBackwardDataRun fused_conv_backward_data;
 // dweight and dbias are accumulated into (+=).
 FusedConvBackwardWeightRun fused_conv_backward_weight;
 
-// Whether the stream's device has rows of all three that would be taken: else a caller takes the plain ops. A stream
-// that does not fuse, and a selection that names a row of the plain convolution but none of this one, say no.
+// Whether the stream's device has rows of all that a convolution of these parts needs, forward and backward, and would
+// take them: else a caller takes the plain ops. No where the stream does not fuse, or a selection names a row of one of
+// the plain ops (conv, group_norm, max_pool, upsample, concat, split) and none of these. Throws Error(configuration)
+// where a row of these is named that the device does not have in this type.
 bool can_fuse_conv(const FusedConvParams& params, DType dtype, const Stream& stream);
 // The same for any shape: whether it pays to leave something pending.
 bool fuses_convs(DType dtype, const Stream& stream);

@@ -140,6 +140,20 @@ private:
     }
 };
 
+// The row's name that a selection asks for; null: none.
+inline const std::string* wanted_row(const char* op, const Stream& stream) {
+    if (!stream.selection) return nullptr;
+    const auto it = stream.selection->rows.find(op);
+    return it == stream.selection->rows.end() ? nullptr : &it->second;
+}
+
+// Whether the row is one of those that a request of this type on this stream chooses from, whatever its shape.
+template <class Params, class Run>
+bool is_candidate(const Variant<Params, Run>& row, const std::string* wanted, DType dtype, const Stream& stream) {
+    return row.device == stream.device && row.dtype == dtype && (row.math == Math::exact || row.math == stream.math) &&
+           (wanted ? *wanted == row.name : !row.by_name_only);
+}
+
 // Rows stand from the simplest to the fastest: the last one that can run is taken, unless the selection names another.
 // On a CUDA device a row that has not been proven there is taken only where none stands before it. A stream that allows
 // TF32 takes exact rows as well, for ops that have no other. Rows that are there by name only are taken when the
@@ -148,16 +162,11 @@ private:
 template <class Params, class Run>
 Selected<Params, Run> select(const char* op, std::span<const Variant<Params, Run>> table, const Params& params,
                              DType dtype, const Stream& stream) {
-    const std::string* wanted = nullptr;
-    if (stream.selection) {
-        if (const auto it = stream.selection->rows.find(op); it != stream.selection->rows.end()) wanted = &it->second;
-    }
+    const std::string* const wanted = wanted_row(op, stream);
     const Variant<Params, Run>* best = nullptr;
     std::string reason;
     for (const auto& row : table) {
-        if (row.device != stream.device || row.dtype != dtype) continue;
-        if (row.math != Math::exact && row.math != stream.math) continue;
-        if (wanted ? *wanted != row.name : row.by_name_only) continue;
+        if (!is_candidate(row, wanted, dtype, stream)) continue;
         if (!row.can_run(params, *stream.facts)) {
             if (wanted && row.why_not) reason = row.why_not(params, *stream.facts);
             continue;

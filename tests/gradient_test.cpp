@@ -117,6 +117,7 @@ const std::map<std::string, Check>& checks() {
                      [&](Graph& g, const std::vector<Var>& v) {
                          const Var joined =
                              concat(g, norm(g, v[0], v[1], v[2]), upsample(g, norm(g, v[3], v[4], v[5]), false));
+                         if (joined.pending->parts.size() != 2) throw Error(ErrorKind::internal, "not joined");
                          return conv(g, joined, v[6], v[7]);
                      },
                      {random64(activation(nd, 2, 2, 4, 6, 4), 37), random64({4}, 38, 0.5, 1.5), random64({4}, 39),

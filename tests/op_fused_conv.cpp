@@ -339,16 +339,31 @@ TEST_CASE("fused_conv: who names a plain row gets plain convolutions") {
     Stream stream = cpu_stream();
     CHECK(can_fuse_conv(p, DType::float64, stream));
     CHECK(fuses_convs(DType::float64, stream));
-    KernelSelection plain{{{"conv", "ref"}}}, both{{{"conv", "ref"}, {"fused_conv", "ref"}}},
-        missing{{{"fused_conv", "cuda_6_wgmma"}}};
-    stream.selection = &plain;
-    CHECK(!can_fuse_conv(p, DType::float64, stream));
+    KernelSelection both{{{"conv", "ref"}, {"fused_conv", "ref"}}}, missing{{{"fused_conv", "cuda_6_wgmma"}}};
+    for (const char* op : {"conv", "conv_backward_weight", "group_norm", "max_pool", "upsample", "concat", "split"}) {
+        KernelSelection plain{{{op, "ref"}}};
+        stream.selection = &plain;
+        CHECK_MESSAGE(!can_fuse_conv(p, DType::float64, stream), op);
+    }
+    KernelSelection other{{{"warp", "ref"}}};
+    stream.selection = &other;
+    CHECK(can_fuse_conv(p, DType::float64, stream));
     stream.selection = &both;
     CHECK(can_fuse_conv(p, DType::float64, stream));
+    const auto refused = [&] {
+        try {
+            fuses_convs(DType::float64, stream);
+        } catch (const Error& error) {
+            return error.kind() == ErrorKind::configuration;
+        }
+        return false;
+    };
     stream.selection = &missing;
-    CHECK(!fuses_convs(DType::float64, stream));
-    stream.selection = nullptr;
+    CHECK(refused());
+    stream.selection = &both;
     stream.fuse = false;
+    CHECK(refused());
+    stream.selection = nullptr;
     CHECK(!fuses_convs(DType::float64, stream));
 }
 

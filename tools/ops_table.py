@@ -55,8 +55,9 @@ def report(path):
     by_flops = ("gflops", "GFLOP/s", "percent_of_fma", "FMA")
     by_bytes = ("gigabytes_per_second", "GB/s", "percent_of_memory", "memory")
     groups = [(["conv", "conv_backward_data", "conv_backward_weight"], by_flops),
+              (["fused_conv", "fused_conv_backward_data", "fused_conv_backward_weight"], by_flops),
               (["local_attention", "local_attention_backward"], by_flops),
-              (["group_norm", "group_norm_backward"], by_bytes),
+              (["group_norm", "group_norm_statistics", "group_norm_apply", "group_norm_backward"], by_bytes),
               (["warp", "warp_backward"], by_bytes),
               (["max_pool", "max_pool_backward"], by_bytes),
               (["upsample", "upsample_backward"], by_bytes),
@@ -74,7 +75,7 @@ def report(path):
     for ops, columns in groups:
         if shapes(rows, ops):
             out.append(table(rows, ops, *columns) + "\n")
-    convs = [row for row in rows if row["op"].startswith("conv")]
+    convs = [row for row in rows if row["op"].startswith("conv")]  # the plain ones: the fused do the work of other ops too
     if convs:
         flops = sum(row["gflops"] * row["seconds"] for row in convs)
         seconds = sum(row["seconds"] for row in convs)

@@ -57,18 +57,19 @@ out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
 export tests="$build/tests/cover_tests" cases without out
 count=$("$tests" ${cases:+-tc="$cases"} ${without:+-tce="$without"} --count | sed -n 's/.*current filters: //p')
-seq 1 8 "$count" | xargs -P "$jobs" -I{} sh -c '
-    last=$(({} + 7))
-    "$tests" ${cases:+-tc="$cases"} ${without:+-tce="$without"} --first={} --last=$last > "$out/{}" 2>&1
+[ "${count:-0}" -gt 0 ] || { echo "sanitize: $tests names no test for this"; exit 1; }
+seq 1 8 "$count" | xargs -P "$jobs" -n 1 sh -c '
+    first=$1 last=$(($1 + 7))
+    "$tests" ${cases:+-tc="$cases"} ${without:+-tce="$without"} --first=$first --last=$last > "$out/$first" 2>&1
     status=$?
-    if [ $status = 0 ] || tail -1 "$out/{}" | grep -q "^0 passed, 0 failed, [1-9]"; then
-        echo "tests {} to $last: $(tail -1 "$out/{}")"
+    if [ $status = 0 ] || tail -1 "$out/$first" | grep -q "^0 passed, 0 failed, [1-9]"; then
+        echo "tests $first to $last: $(tail -1 "$out/$first")"
     else
-        cat "$out/{}"
-        echo "tests {} to $last: exit status $status" > "$out/{}.failed"
-    fi'
+        cat "$out/$first"
+        echo "tests $first to $last: exit status $status" > "$out/$first.failed"
+    fi' sh
 cat "$out"/* | awk '/^[0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$/ { p += $1; f += $3; s += $5 }
-    END { printf "%d passed, %d failed, %d skipped\n", p, f, s }'
+    END { printf "%d passed, %d failed, %d skipped\n", p, f, s; exit p == 0 }' || touch "$out/nothing.failed"
 if ls "$out"/*.failed > /dev/null 2>&1; then
     cat "$out"/*.failed
     exit 1

@@ -67,7 +67,7 @@ Var conv(Graph& graph, const Var& x, const Var& weight, const Var& bias, NormAhe
             " does not fit an input ", s.to_string());
     const ConvParams params{
         .n = s[0], .grid = graph.grid_of(s), .c_in = w[3], .c_out = w[4], .kernel = static_cast<int>(w[2])};
-    if (graph.fuses(x.dtype()) && (x.pending || norm.groups > 0)) {
+    if (graph.fuses(x.dtype()) && (x.pending || (norm.groups > 0 && !x.recipe))) {
         FusedConvParams fused{.conv = params, .parts = {}, .groups = norm.groups, .epsilon = norm.epsilon};
         const std::vector<PendingPart> parts = parts_of(x);
         for (std::size_t i = 0; i < parts.size(); ++i) fused.parts[i] = parts[i].params;

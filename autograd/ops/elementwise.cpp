@@ -66,6 +66,9 @@ Var cast(Graph& graph, const Var& x, DType dtype) {
 
 Var concat(Graph& graph, const Var& a, const Var& b) {
     const Shape sa = a.shape(), sb = b.shape(), joined{sa[0], sa[1], sa[2], sa[3], sa[4] + sb[4]};
+    for (int axis = 0; axis < 4; ++axis)
+        require(sa[axis] == sb[axis], ErrorKind::internal, "[concat] ", sa.to_string(), " and ", sb.to_string(),
+                " differ in more than their channels");
     const ConcatParams params{.pixels = sa.count() / sa[4], .c_a = sa[4], .c_b = sb[4]};
     const auto compute = [joined, params](const Tensor& first, const Tensor& second, Stream& stream) {
         Tensor y = Tensor::empty(joined, first.dtype(), first.device());

@@ -38,7 +38,7 @@ Var group_norm(Graph& graph, const Var& x, const Var& gamma, const Var& beta, st
             g.accumulate(kept.place(), std::move(dx));
         };
     };
-    if (graph.fuses(dtype) && !x.pending) {
+    if (graph.fuses(dtype) && !x.pending && !x.recipe) {
         const NormStatistics statistics = statistics_of(graph, x, params);
         PendingPart part{x.value,     statistics.mean, statistics.rstd,
                          gamma.value, beta.value,      {.channels = s[4], .groups = groups, .slope = slope}};

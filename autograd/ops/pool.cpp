@@ -8,6 +8,7 @@ Var max_pool(Graph& graph, const Var& x) {
     const Shape& s = x.shape();
     const MaxPoolParams params{.n = s[0], .grid = graph.grid_of(s), .channels = s[4]};
     const std::int64_t depth = graph.spatial_dims() == 2 ? s[1] : s[1] / 2;
+    validate(params);
     const Shape pooled{s[0], depth, s[2] / 2, s[3] / 2, s[4]};
     const auto backward = [params, x = Kept(x)](Graph& g, const Tensor& dy) {
         Tensor dx = Tensor::empty(x.shape(), dy.dtype(), dy.device());

@@ -2,7 +2,7 @@
 
 namespace cover::cpu {
 
-PendingPart::PendingPart(const Pending& views, const FusedConvParams& params, int index)
+PartTables::PartTables(const Pending& views, const FusedConvParams& params, int index)
     : x(views.x.as<float>()),
       grid(params.part_grid(index)),
       channels(params.parts[index].channels),
@@ -19,7 +19,7 @@ PendingPart::PendingPart(const Pending& views, const FusedConvParams& params, in
     }
 }
 
-NormAffine PendingPart::affine_at(i64 sample, i64 c0) const {
+NormAffine PartTables::affine_at(i64 sample, i64 c0) const {
     if (!affine) return {nullptr, nullptr, 1};
     NormAffine a = affine->at(sample);
     a.scale += c0;
@@ -43,7 +43,7 @@ struct AxisRange {
 // ahead of the lines.
 class PartLines {
 public:
-    PartLines(const ConvInputKernels& kernels, const ResizeKernels& resize, const PendingPart& part, i64 c0,
+    PartLines(const ConvInputKernels& kernels, const ResizeKernels& resize, const PartTables& part, i64 c0,
               i64 channels)
         : kernels_(kernels), resize_(resize), part_(part), c0_(c0), channels_(channels) {}
 
@@ -102,7 +102,7 @@ private:
 
     const ConvInputKernels& kernels_;
     const ResizeKernels& resize_;
-    const PendingPart& part_;
+    const PartTables& part_;
     i64 c0_, channels_;
     i64 samples_ = 0;
     std::optional<AxisRange> d_, h_;
@@ -124,7 +124,7 @@ void PendingConvInput::fill(const StripPlan& plan, const Strip& strip, i64 c0, i
     std::vector<PartLines> lines;
     std::vector<i64> at;
     i64 first = 0;
-    for (const PendingPart& part : parts_) {
+    for (const PartTables& part : parts_) {
         const i64 begin = std::max(c0, first), end = std::min(c0 + channels, first + part.channels);
         if (begin < end) {
             lines.emplace_back(kernels_, resize_, part, begin - first, end - begin);

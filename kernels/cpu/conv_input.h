@@ -38,7 +38,7 @@ private:
 };
 
 // One part of a pending input, with the tables that its values follow from.
-struct PendingPart {
+struct PartTables {
     const float* x;
     Grid grid;  // of x
     i64 channels;
@@ -46,7 +46,7 @@ struct PendingPart {
     std::optional<AffineTables> affine;  // none: x is taken as it is
     std::optional<Axis> d, h, w;         // of an up-sampling
 
-    PendingPart(const Pending& views, const FusedConvParams& params, int index);
+    PartTables(const Pending& views, const FusedConvParams& params, int index);
     const float* line(i64 n, i64 d_, i64 h_) const { return x + ((n * grid.d + d_) * grid.h + h_) * grid.w * channels; }
     // Null tables where there is no group norm.
     NormAffine affine_at(i64 sample, i64 c0) const;
@@ -61,7 +61,7 @@ public:
 private:
     const ConvInputKernels& kernels_;
     const ResizeKernels& resize_;
-    std::vector<PendingPart> parts_;
+    std::vector<PartTables> parts_;
 };
 
 }  // namespace cover::cpu
