@@ -68,6 +68,17 @@ __device__ inline WarpMoments moments_of_column(const uint4 (&stored)[8], int ro
     return {mean, sum_of([mean](float value) { return (value - mean) * (value - mean); })};
 }
 
+// Where a thread's sums lie in its block's tile.
+template <class Tile>
+struct WarpPlace {
+    int lane, warp, group, h, w;  // the warp's 32 outputs and its first pixel
+
+    static __device__ WarpPlace of(int thread) {
+        const int warp = thread / 32, across = warp / Tile::groups;
+        return {thread % 32, warp, warp % Tile::groups, across / Tile::warps_w * 8, across % Tile::warps_w * 8};
+    }
+};
+
 // parts (n, d, h, w, channels) -> out (n, d, h, w, c_out). weight: by pack_weights. moments (tiles, c_out / 8), or
 // null.
 template <class Tile>
@@ -76,21 +87,19 @@ __global__ void __launch_bounds__(Tile::threads, Tile::blocks_per_processor)
                       const float* bias, MatrixPlan plan, int small_count) {
     using Staged = MatrixPixels<Tile>;
     static_assert(Tile::stages == 2);
-    constexpr int warps = Tile::threads / 32;
     Shared shared;
     const int slabs = plan.tiles.kernel_depth * plan.chunks;
+    // What has a fixed size comes first: its place needs no register.
     float* const shifts = shared.take<float>(Tile::outputs);
     HaloPlace* const places = shared.take<HaloPlace>(MatrixCursor::kept);
+    PendingPart* const parts = shared.take<PendingPart>(2);
+    WarpMoments* const warp_moments = shared.take<WarpMoments>(Tile::threads / 8);
+    int* const zero = shared.take<int>(1);
     bfloat16* const pixels = shared.take<bfloat16>(Tile::stages * Tile::pixel_count);
     bfloat16* const weights =
         shared.take<bfloat16>(std::int64_t{plan.resident ? slabs : Tile::stages} * Tile::weight_count);
-    PendingPart* const parts = shared.take<PendingPart>(2);
-    WarpMoments* const warp_moments = shared.take<WarpMoments>(warps * 4);
     bfloat16* const small = shared.take<bfloat16>(small_count);
 
-    const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
-    const int group = warp % Tile::groups, warp_w = warp / Tile::groups % Tile::warps_w,
-              warp_h = warp / Tile::groups / Tile::warps_w;
     const int output_tile = static_cast<int>(blockIdx.x);
     const int first = static_cast<int>(blockIdx.z * gridDim.y + blockIdx.y) * plan.tiles_per_block;
     if (first >= plan.tiles.tiles) return;
@@ -99,6 +108,7 @@ __global__ void __launch_bounds__(Tile::threads, Tile::blocks_per_processor)
     if (threadIdx.x == 0) {
         parts[0] = input.parts[0];
         parts[1] = input.parts[1];
+        *zero = 0;
     }
     for (int e = static_cast<int>(threadIdx.x); e < Tile::outputs; e += Tile::threads) {
         const int o = output_tile * Tile::outputs + e;
@@ -112,7 +122,10 @@ __global__ void __launch_bounds__(Tile::threads, Tile::blocks_per_processor)
     cursor.begin<Tile>(plan, places);
     block_sync();  // the parts are known, and the first places
 
-    const auto place = [&] { return StagedPlace{cursor.plane, cursor.h, cursor.w, cursor.chunk * Tile::chunk}; };
+    const auto place = [&] {
+        const HaloPlace& at = places[cursor.tile % MatrixCursor::kept];
+        return StagedPlace{cursor.plane, at.h - Tile::halo, at.w - Tile::halo, cursor.chunk * Tile::chunk};
+    };
     const auto request = [&](int slot) {
         if (cursor.tile < end) {
             request_pixels<Staged>(pixels + slot * Tile::pixel_count, small, parts, plan.tiles, plan.c_in, place());
@@ -123,38 +136,35 @@ __global__ void __launch_bounds__(Tile::threads, Tile::blocks_per_processor)
         }
         copy_commit();
     };
-    const auto finish = [&](int slot) {
-        copy_wait<0>();
-        if (cursor.tile >= end) return;
-        finish_pixels<Staged>(pixels + slot * Tile::pixel_count, small, parts, plan.tiles, plan.c_in, place());
-        cursor.advance<Tile>(plan, end, places);
-    };
     request(0);
-    finish(0);
 
-    const int lane_pixel = (8 * warp_h + lane / 8 % 2) * Tile::columns + 8 * warp_w + lane % 8;
-    const int lane_in_pixels = lane_pixel * Tile::pitch + 8 * (lane / 16), lane_in_weights = group * 512 + lane * 8;
+    const WarpPlace<Tile> own = WarpPlace<Tile>::of(static_cast<int>(threadIdx.x));
+    const int lane_pixel = (own.h + own.lane / 8 % 2) * Tile::columns + own.w + own.lane % 8;
+    const int lane_in_pixels = lane_pixel * Tile::pitch + 8 * (own.lane / 16),
+              lane_in_weights = own.group * 512 + own.lane * 8;
     int slot = 0;
     for (int tile = first; tile < end; ++tile) {
         float sum[4][4][4] = {};
-        const HaloPlace& at = places[tile % MatrixCursor::kept];
-        int slab = at.first_plane * plan.chunks, channel = 0;
-        for (int steps = at.planes * plan.chunks; steps > 0; --steps) {
+        do {
+            copy_wait<0>();
+            finish_pixels<Staged>(pixels + slot * Tile::pixel_count, small, parts, plan.tiles, plan.c_in, place());
+            const int slab = cursor.slab - output_tile * slabs, channels = plan.c_in - cursor.chunk * Tile::chunk;
+            cursor.advance<Tile>(plan, end, places);
             block_sync();  // this step's pixels are there, the last step's are no longer read
             request(1 - slot);
             multiply_chunk<Tile>(sum, pixels + slot * Tile::pixel_count + lane_in_pixels,
                                  weights + (plan.resident ? slab : slot) * Tile::weight_count + lane_in_weights,
-                                 plan.c_in - channel);
-            finish(1 - slot);
+                                 channels);
             slot = 1 - slot;
-            ++slab;
-            channel = channel + Tile::chunk < plan.c_in ? channel + Tile::chunk : 0;
-        }
+        } while (cursor.tile == tile);
 
-        const int lane_output = 32 * group + 8 * (lane % 4);  // the first of the lane's eight outputs
+        const HaloPlace& at = places[tile % MatrixCursor::kept];
+        // Found anew behind each tile: the compiler would keep all of it in registers during the products.
+        const WarpPlace<Tile> warp = WarpPlace<Tile>::of(static_cast<int>(threadIdx.x) + *zero);
+        const int lane_output = 32 * warp.group + 8 * (warp.lane % 4);  // the first of the lane's eight outputs
         const int o = output_tile * Tile::outputs + lane_output;
         const float* const shift = shifts + lane_output;
-        const int w = at.w + 8 * warp_w + lane / 4, h = at.h + 8 * warp_h;
+        const int w = at.w + warp.w + warp.lane / 4, h = at.h + warp.h;
         const int rows = o < plan.c_out && w < plan.tiles.w ? inside_of_eight(h, plan.tiles.h) : 0;
         const std::int64_t line = std::int64_t{at.plane} * plan.tiles.h + h;
         uint4 stored[8];
@@ -173,10 +183,10 @@ __global__ void __launch_bounds__(Tile::threads, Tile::blocks_per_processor)
         const auto count_of = [&](int from_h, int from_w) {
             return 8 * inside_of_eight(from_h, plan.tiles.h) * inside_of_eight(from_w, plan.tiles.w);
         };
-        const WarpMoments own = moments_of_column(stored, rows, static_cast<float>(count_of(h, at.w + 8 * warp_w)));
-        if (lane < 4) warp_moments[4 * warp + lane] = own;
-        block_sync();  // those of all warps are there; the next tile's first step is a barrier before they change
-        const int unit = static_cast<int>(threadIdx.x);
+        const WarpMoments column = moments_of_column(stored, rows, static_cast<float>(count_of(h, at.w + warp.w)));
+        if (warp.lane < 4) warp_moments[4 * warp.warp + warp.lane] = column;
+        block_sync();  // those of all warps are there; a barrier of the next tile comes before they change
+        const int unit = 32 * warp.warp + warp.lane;
         if (8 * unit >= Tile::outputs || output_tile * Tile::outputs + 8 * unit >= plan.c_out) continue;
         const auto for_warps = [&](const auto& body) {
             for (int k = 0; k < Tile::warps_h * Tile::warps_w; ++k)
@@ -200,7 +210,7 @@ __global__ void __launch_bounds__(Tile::threads, Tile::blocks_per_processor)
 template <class Tile>
 std::size_t fused_bytes(int small_count) {
     return Shared::shared_bytes_of<PendingPart>(2) + Shared::shared_bytes_of<WarpMoments>(Tile::threads / 8) +
-           Shared::shared_bytes_of<bfloat16>(small_count);
+           Shared::shared_bytes_of<int>(1) + Shared::shared_bytes_of<bfloat16>(small_count);
 }
 
 template <class Tile>

@@ -9,9 +9,10 @@ namespace cover::cuda::COVER_CUDA_BUILD::conv {
 template <class Tile>
 using WeightPixels = StagedPixels<Tile::side, Tile::rows, Tile::columns, Tile::inputs, Tile::x_pitch, Tile::threads>;
 
-// partial (slices, weight_count + c_out). blockIdx as of matrix_backward_weight.
+// partial (slices, weight_count + c_out). blockIdx as of matrix_backward_weight. With side 3 a block fewer to a
+// processor: what is pending needs registers beside the sums.
 template <class Tile>
-__global__ void __launch_bounds__(Tile::threads, 4)
+__global__ void __launch_bounds__(Tile::threads, Tile::side == 1 ? 4 : 3)
     fused_backward_weight(float* partial, const bfloat16* dy, PendingParts input, WeightPlan plan, int small_count) {
     using Staged = WeightPixels<Tile>;
     Shared shared;
@@ -43,12 +44,6 @@ __global__ void __launch_bounds__(Tile::threads, 4)
             tile_o * Tile::outputs);
         copy_commit();
     };
-    const auto finish = [&](int tile, int slot) {
-        copy_wait<0>();
-        finish_pixels<Staged>(staged_x + slot * Tile::x_count, small, parts, plan.tiles, plan.c_in,
-                              place(halo_place(plan.tiles, tile, Tile::height, Tile::width)));
-    };
-
     const int lane_in_x = (lane / 16 * Tile::columns + lane % 8) * Tile::x_pitch + 16 * warp_i + lane / 8 % 2 * 8;
     const int lane_in_dy = (lane / 8 % 2 * Tile::width + lane % 8) * Tile::dy_pitch + 16 * warp_o + lane / 16 * 8;
 
@@ -56,17 +51,16 @@ __global__ void __launch_bounds__(Tile::threads, 4)
     const int first = static_cast<int>(blockIdx.y) * plan.tiles_per_slice;
     const int end = first + plan.tiles_per_slice < plan.tiles.tiles ? first + plan.tiles_per_slice : plan.tiles.tiles;
     int tile = seek_tile(plan.tiles, first, end, kd), slot = 0;
-    if (tile < end) {
-        request(tile, slot);
-        finish(tile, slot);
-    }
+    if (tile < end) request(tile, slot);
     while (tile < end) {
+        copy_wait<0>();
+        finish_pixels<Staged>(staged_x + slot * Tile::x_count, small, parts, plan.tiles, plan.c_in,
+                              place(halo_place(plan.tiles, tile, Tile::height, Tile::width)));
         block_sync();  // this tile is there, the last one is no longer read
         tile = seek_tile(plan.tiles, tile + 1, end, kd);
         if (tile < end) request(tile, 1 - slot);
         multiply_pixels<Tile>(sum, bias_sum, staged_x + slot * Tile::x_count + lane_in_x,
                               staged_dy + slot * Tile::dy_count + lane_in_dy, with_bias);
-        if (tile < end) finish(tile, 1 - slot);
         slot = 1 - slot;
     }
     store_gradient<Tile>(partial + static_cast<std::int64_t>(blockIdx.y) * plan.slice_count(Tile::plane_taps), sum,

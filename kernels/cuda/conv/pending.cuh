@@ -163,60 +163,77 @@ __device__ inline void activate(float (&values)[4], const norm::Channels<4>& cha
     for (int k = 0; k < 4; ++k) values[k] = channels.activated(channels.normalised(values[k]), k);
 }
 
+// Two words of bfloat16 as float32, and back.
+__device__ inline void unpack(float (&values)[4], const unsigned* words) {
+#pragma unroll
+    for (int k = 0; k < 4; ++k)
+        values[k] = std::bit_cast<float>(k % 2 ? words[k / 2] & 0xffff0000u : words[k / 2] << 16);
+}
+__device__ inline void pack(unsigned* words, const float (&values)[4]) {
+    words[0] = round_bf16x2(values[0], values[1]);
+    words[1] = round_bf16x2(values[2], values[3]);
+}
+
 __device__ inline void activate_in_place(bfloat16* piece, const OwnNorm& own) {
-    Pack<bfloat16, 8> pack = *reinterpret_cast<const Pack<bfloat16, 8>*>(piece);
+    const uint4 whole = *reinterpret_cast<const uint4*>(piece);
+    unsigned words[4] = {whole.x, whole.y, whole.z, whole.w};
 #pragma unroll
     for (int half = 0; half < 8; half += 4) {
         float values[4];
-        load(values, pack.values + half);
+        unpack(values, words + half / 2);
         activate(values, own.four(half));
-        store(pack.values + half, values);
+        pack(words + half / 2, values);
     }
-    *reinterpret_cast<Pack<bfloat16, 8>*>(piece) = pack;
+    *reinterpret_cast<uint4*>(piece) = make_uint4(words[0], words[1], words[2], words[3]);
 }
 
 // The thread's pixels of a pooled part. The affine map and the activation keep the order of values, or turn it around
 // where gamma is negative, and rounding keeps it: so the largest value before them, or the smallest, is activated
 // alone.
 template <class Staged>
-__device__ void pool_pixels(bfloat16* to, const OwnPart& own, const OwnNorm& pending, const HaloTiles& t,
-                            const StagedPlace& at) {
+__device__ void pool_pixels(bfloat16* to, const OwnPart& own, int n, const HaloTiles& t, const StagedPlace& at) {
     const PendingPart& part = *own.part;
     const int planes = part.d == t.d ? 1 : 2, piece = static_cast<int>(threadIdx.x) % Staged::pieces;
     for_own_pixels<Staged>(t, at, [&](int pixel, int row, int column, bool inside) {
+        unsigned largest[4] = {};
+        if (inside) {
+            unsigned smallest[4] = {};
 #pragma unroll 1
-        for (int half = 0; half < 8; half += 4) {
-            float largest[4] = {};
-            if (inside) {
-                float smallest[4];
-#pragma unroll 1
-                for (int plane = 0; plane < planes; ++plane) {
-                    const bfloat16* const corner =
-                        part.x + own.channel + half +
-                        (((std::int64_t{at.plane} * planes + plane) * part.h + 2 * row) * part.w + 2 * column) *
-                            part.channels;
+            for (int plane = 0; plane < planes; ++plane) {
+                const bfloat16* const corner =
+                    part.x + own.channel +
+                    (((std::int64_t{at.plane} * planes + plane) * part.h + 2 * row) * part.w + 2 * column) *
+                        part.channels;
+#pragma unroll 2
+                for (int i = 0; i < 4; ++i) {
+                    const uint4 piece_of = *reinterpret_cast<const uint4*>(corner + (i / 2 * part.w + i % 2) *
+                                                                                        std::int64_t{part.channels});
+                    const unsigned words[4] = {piece_of.x, piece_of.y, piece_of.z, piece_of.w};
+                    const bool is_first = i == 0 && plane == 0;
 #pragma unroll
-                    for (int i = 0; i < 4; ++i) {
-                        float values[4];
-                        load(values, corner + (i / 2 * part.w + i % 2) * std::int64_t{part.channels});
-#pragma unroll
-                        for (int k = 0; k < 4; ++k) {
-                            const bool is_first = i == 0 && plane == 0;
-                            largest[k] = is_first || values[k] > largest[k] ? values[k] : largest[k];
-                            smallest[k] = is_first || values[k] < smallest[k] ? values[k] : smallest[k];
-                        }
+                    for (int k = 0; k < 4; ++k) {
+                        largest[k] = is_first ? words[k] : max_bf16x2(largest[k], words[k]);
+                        smallest[k] = is_first ? words[k] : min_bf16x2(smallest[k], words[k]);
                     }
                 }
-                if (part.mean) {
-                    const norm::Channels<4> channels = pending.four(half);
+            }
+            if (part.mean) {
+                const OwnNorm pending = OwnNorm::of(own, n);  // late: the loads above need the registers
 #pragma unroll
-                    for (int k = 0; k < 4; ++k)
-                        largest[k] = channels.activated(
-                            channels.normalised(channels.gamma[k] < 0 ? smallest[k] : largest[k]), k);
+                for (int half = 0; half < 8; half += 4) {
+                    const norm::Channels<4> channels = pending.four(half);
+                    float values[4], least[4];
+                    unpack(values, largest + half / 2);
+                    unpack(least, smallest + half / 2);
+#pragma unroll
+                    for (int k = 0; k < 4; ++k) values[k] = channels.gamma[k] < 0 ? least[k] : values[k];
+                    activate(values, channels);
+                    pack(largest + half / 2, values);
                 }
             }
-            store(to + pixel * Staged::pitch + 8 * piece + half, largest);
         }
+        *reinterpret_cast<uint4*>(to + pixel * Staged::pitch + 8 * piece) =
+            make_uint4(largest[0], largest[1], largest[2], largest[3]);
     });
 }
 
@@ -254,14 +271,15 @@ __device__ void upsample_pixels(bfloat16* to, const bfloat16* small, const Pendi
         }
         const int ph = first_pair(at.h) + pair_h, pw = first_pair(at.w) + pair_w;
         const resize::Pair in_h = resize::pair_of(ph, grid.h, false), in_w = resize::pair_of(pw, grid.w, false);
-#pragma unroll
+#pragma unroll 1
         for (int k = 0; k < 2; ++k) {
             const int column = 2 * pw + 1 + k;
+            const float left_w = k ? in_w.left[1] : in_w.left[0], right_w = k ? in_w.right[1] : in_w.right[0];
             float above[4], below[4];
 #pragma unroll
             for (int c = 0; c < 4; ++c) {
-                above[c] = std::fma(in_w.right[k], corners[0][1][c], in_w.left[k] * corners[0][0][c]);
-                below[c] = std::fma(in_w.right[k], corners[1][1][c], in_w.left[k] * corners[1][0][c]);
+                above[c] = std::fma(right_w, corners[0][1][c], left_w * corners[0][0][c]);
+                below[c] = std::fma(right_w, corners[1][1][c], left_w * corners[1][0][c]);
             }
 #pragma unroll
             for (int b = 0; b < 2; ++b) {
@@ -288,12 +306,12 @@ __device__ void finish_pixels(bfloat16* to, bfloat16* small, const PendingPart* 
     const OwnPart own = own_part<Staged>(parts, c_in, at);
     const PendingPart& part = *own.part;
     const int piece = static_cast<int>(threadIdx.x) % Staged::pieces;
-    if (own.exists && (part.mean || part.resampling == Resampling::max_pool)) {
-        OwnNorm pending{};
-        if (part.mean) pending = OwnNorm::of(own, at.plane / t.d);
-        if (part.resampling == Resampling::max_pool)
-            pool_pixels<Staged>(to, own, pending, t, at);
-        else if (part.resampling == Resampling::upsample)
+    const int n = at.plane / t.d;
+    if (own.exists && part.resampling == Resampling::max_pool) {
+        pool_pixels<Staged>(to, own, n, t, at);
+    } else if (own.exists && part.mean) {
+        const OwnNorm pending = OwnNorm::of(own, n);
+        if (part.resampling == Resampling::upsample)
             for_own_small_pixels<Staged>(part.d == t.d ? 1 : 2, [&](int pixel) {
                 activate_in_place(small + pixel * Staged::channels + 8 * piece, pending);
             });
