@@ -9,8 +9,10 @@
 
 namespace cover::cuda::COVER_CUDA_BUILD::conv {
 
+// With 512 threads on a processor there are 128 registers for each.
 template <class Tile>
-using MatrixPixels = StagedPixels<Tile::side, Tile::rows, Tile::columns, Tile::chunk, Tile::pitch, Tile::threads>;
+using MatrixPixels = StagedPixels<Tile::side, Tile::rows, Tile::columns, Tile::chunk, Tile::pitch, Tile::threads,
+                                  (Tile::threads * Tile::blocks_per_processor < 512 ? 4 : 2)>;
 
 // How a sample is cut for the statistics: by the tiles of a convolution, which lie in the order (d, down, across).
 struct TileCut {

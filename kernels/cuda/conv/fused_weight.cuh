@@ -7,7 +7,7 @@
 namespace cover::cuda::COVER_CUDA_BUILD::conv {
 
 template <class Tile>
-using WeightPixels = StagedPixels<Tile::side, Tile::rows, Tile::columns, Tile::inputs, Tile::x_pitch, Tile::threads>;
+using WeightPixels = StagedPixels<Tile::side, Tile::rows, Tile::columns, Tile::inputs, Tile::x_pitch, Tile::threads, 4>;
 
 // partial (slices, weight_count + c_out). blockIdx as of matrix_backward_weight. With side 3 a block fewer to a
 // processor: what is pending needs registers beside the sums.

@@ -34,9 +34,11 @@ struct PendingParts {
 };
 
 // Pixels in shared memory: rows x columns with their halo, `channels` of each.
-template <int side_, int rows_, int columns_, int channels_, int pitch_, int threads_>
+// loads: of a pooled pixel that a thread has under way.
+template <int side_, int rows_, int columns_, int channels_, int pitch_, int threads_, int loads_>
 struct StagedPixels {
-    static constexpr int rows = rows_, columns = columns_, channels = channels_, pitch = pitch_, threads = threads_;
+    static constexpr int rows = rows_, columns = columns_, channels = channels_, pitch = pitch_, threads = threads_,
+                         loads = loads_;
     static constexpr int pieces = channels / 8;
     static_assert(threads % pieces == 0, "a thread keeps its channels");
     // Of the small grid of an up-sampling. Outputs 2 p + 1 and 2 p + 2 are a pair; with a halo the first row is odd.
@@ -204,7 +206,7 @@ __device__ void pool_pixels(bfloat16* to, const OwnPart& own, int n, const HaloT
                     part.x + own.channel +
                     (((std::int64_t{at.plane} * planes + plane) * part.h + 2 * row) * part.w + 2 * column) *
                         part.channels;
-#pragma unroll 2
+#pragma unroll (Staged::loads)
                 for (int i = 0; i < 4; ++i) {
                     const uint4 piece_of = *reinterpret_cast<const uint4*>(corner + (i / 2 * part.w + i % 2) *
                                                                                         std::int64_t{part.channels});
