@@ -332,6 +332,51 @@ TEST_CASE("fused_conv: parameters are validated") {
     CHECK(without([](auto& o) { o.conv.kernel = 2; }) == internal);
 }
 
+TEST_CASE("fused_conv: statistics are of what is stored, far from zero too") {
+    FusedConvParams p;
+    p.conv = {2, {2, 1, 18, 20}, 8, 24, 3};
+    p.parts[0] = {8, 1, 0.2, Resampling::none};
+    p.groups = 3;
+    const Operands operands = pending_operands(p, Values::random);
+    const std::int64_t count = p.conv.n * p.groups, width = p.conv.c_out / p.groups, pixels = p.conv.grid.pixels();
+    for (const FusedConvVariant& row : fused_conv_table()) {
+        if (!runs_on_host_memory(row, p)) continue;
+        std::vector<Tensor> values;
+        for (const Operand& operand : operands) values.push_back(operand.values.converted(operand.type(row.dtype)));
+        std::vector<ConstView> in;
+        for (const Tensor& t : values) in.push_back(t.const_view());
+        std::size_t at = 0;
+        const PendingInput input = pending_input(p, in, at);
+        const DType type = real_type(row.dtype);
+        const Tensor weight = random_tensor({p.conv.weight_count()}, DType::float64, 51, -0.1, 0.1).converted(type),
+                     bias = random_tensor({p.conv.c_out}, DType::float64, 52, 99, 101).converted(type);
+        Tensor y = Tensor::empty({p.conv.y_count()}, row.dtype), mean = Tensor::empty({count}, type),
+               rstd = Tensor::empty({count}, type);
+        row.run(y.view(), mean.view(), rstd.view(), input, weight.view(), bias.view(), p, *device_stream(row.device));
+        const std::vector<double> stored = values_of(y.converted(DType::float64)),
+                                  means = values_of(mean.converted(DType::float64)),
+                                  rstds = values_of(rstd.converted(DType::float64));
+        for (std::int64_t i = 0; i < count; ++i) {
+            const auto mean_of = [&](const auto& term) {
+                double sum = 0;
+                for (std::int64_t pixel = 0; pixel < pixels; ++pixel)
+                    for (std::int64_t c = 0; c < width; ++c)
+                        sum += term(stored[static_cast<std::size_t>((i / p.groups * pixels + pixel) * p.conv.c_out +
+                                                                    i % p.groups * width + c)]);
+                return sum / static_cast<double>(pixels * width);
+            };
+            const double centre = mean_of([](double value) { return value; }),
+                         variance = mean_of([&](double value) { return (value - centre) * (value - centre); });
+            const auto place = static_cast<std::size_t>(i);
+            CHECK_MESSAGE(std::abs(means[place] - centre) <= 1e-5, row.name, ", group ", i, ": mean ", means[place],
+                          ", expected ", centre);
+            const double expected = 1 / std::sqrt(variance + p.epsilon);
+            CHECK_MESSAGE(std::abs(rstds[place] - expected) <= 1e-4 * expected, row.name, ", group ", i, ": rstd ",
+                          rstds[place], ", expected ", expected);
+        }
+    }
+}
+
 TEST_CASE("fused_conv: who names a plain row gets plain convolutions") {
     FusedConvParams p;
     p.conv = {1, {2, 1, 4, 4}, 8, 8, 3};

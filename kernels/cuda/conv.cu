@@ -61,6 +61,24 @@ void run_tile_backward_weight(View dweight, View dbias, ConstView dy, ConstView 
     });
 }
 
+void run_matrix_forward(View y, ConstView x, ConstView weight, ConstView bias, const ConvParams& p, Stream& stream) {
+    (p.kernel == 1 ? choose_matrix<1> : choose_matrix<3>)(y, x, weight.as<float>(), bias.as<float>(), p, false, stream);
+}
+
+void run_matrix_backward_data(View dx, ConstView dy, ConstView weight, const ConvParams& p, Stream& stream) {
+    ConvParams mirrored = p;
+    mirrored.c_in = p.c_out;
+    mirrored.c_out = p.c_in;
+    (p.kernel == 1 ? choose_matrix<1> : choose_matrix<3>)(dx, dy, weight.as<float>(), nullptr, mirrored, true, stream);
+}
+
+void run_matrix_backward_weight(View dweight, View dbias, ConstView dy, ConstView x, const ConvParams& p,
+                                Stream& stream) {
+    const ConvParams flat = without_neighbours(p);
+    (p.kernel == 1 ? launch_matrix_weight<WeightTile<1, 2, 2>>
+                   : launch_matrix_weight<WeightTile<3, 2, 2>>)(dweight, dbias, dy, x, flat, stream);
+}
+
 // Rung 5 takes the network's first layer as well, by kernels of its own, so that one name serves a whole network.
 bool fits_rung_5(const ConvParams& p, const DeviceFacts& facts) {
     return fits_first_layer(p, facts) || fits_matrices(p, facts);

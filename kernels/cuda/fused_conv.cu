@@ -1,9 +1,51 @@
+// The rows of the fused convolution: rungs of the convolution's ladder that read what is pending (conv/pending.cuh).
+#include "kernels/cuda/conv/fused.cuh"
+#include "kernels/cuda/conv/fused_weight.cuh"
 #include "kernels/cuda/op_rows.h"
 
 namespace cover::cuda::COVER_CUDA_BUILD {
+namespace conv {
 
-std::span<const FusedConvVariant> fused_conv_rows() { return {}; }
+// Eight channels are one access and one unit of the statistics. The first layer of the network (c_in 1) has nothing
+// pending and kernels of its own; it is left to the plain ops.
+bool fits_fused_matrices(const FusedConvParams& p, const DeviceFacts& facts) {
+    const auto in_eights = [](std::int64_t channels, std::int64_t groups) {
+        return channels % 8 == 0 && (groups == 0 || channels / groups % 8 == 0);
+    };
+    using Largest = FewOutputs<3>;
+    const std::size_t bytes =
+        matrix_bytes<Largest>(Largest::stages) + fused_bytes<Largest>(small_elements<MatrixPixels<Largest>>(p));
+    return in_eights(p.parts[0].channels, p.parts[0].groups) && in_eights(p.parts[1].channels, p.parts[1].groups) &&
+           in_eights(p.conv.c_out, p.groups) && facts.compute_capability >= 80 &&
+           facts.shared_memory_per_block >= static_cast<std::int64_t>(bytes);
+}
+
+void run_fused_forward(View y, View mean, View rstd, const PendingInput& input, ConstView weight, ConstView bias,
+                       const FusedConvParams& p, Stream& stream) {
+    const ConvParams flat = fused_geometry(p);
+    const auto run = [&]<class Tile>(Tile) { launch_fused<Tile>(y, mean, rstd, input, weight, bias, p, flat, stream); };
+    p.conv.kernel == 1 ? run(FewOutputs<1>()) : with_matrix_tile<3>(flat, run);
+}
+
+void run_fused_backward_weight(View dweight, View dbias, ConstView dy, const PendingInput& input,
+                               const FusedConvParams& p, Stream& stream) {
+    (p.conv.kernel == 1 ? launch_fused_weight<WeightTile<1, 2, 2>>
+                        : launch_fused_weight<WeightTile<3, 2, 2>>)(dweight, dbias, dy, input, p, stream);
+}
+
+}  // namespace conv
+
+std::span<const FusedConvVariant> fused_conv_rows() {
+    static constexpr FusedConvVariant rows[] = {{"cuda_5_ldmatrix", this_device, DType::bfloat16, Math::exact,
+                                                 conv::fits_fused_matrices, conv::run_fused_forward}};
+    return rows;
+}
 std::span<const FusedConvBackwardDataVariant> fused_conv_backward_data_rows() { return {}; }
-std::span<const FusedConvBackwardWeightVariant> fused_conv_backward_weight_rows() { return {}; }
+std::span<const FusedConvBackwardWeightVariant> fused_conv_backward_weight_rows() {
+    static constexpr FusedConvBackwardWeightVariant rows[] = {{"cuda_5_ldmatrix", this_device, DType::bfloat16,
+                                                               Math::exact, conv::fits_fused_matrices,
+                                                               conv::run_fused_backward_weight}};
+    return rows;
+}
 
 }  // namespace cover::cuda::COVER_CUDA_BUILD

@@ -145,6 +145,17 @@ __device__ inline unsigned round_bf16x2(float low, float high) {
     asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(rounded) : "f"(high), "f"(low));
     return rounded;
 }
+// The larger and the smaller of each of two bfloat16; a number rather than a NaN.
+__device__ inline unsigned max_bf16x2(unsigned a, unsigned b) {
+    unsigned larger;
+    asm("max.bf16x2 %0, %1, %2;" : "=r"(larger) : "r"(a), "r"(b));
+    return larger;
+}
+__device__ inline unsigned min_bf16x2(unsigned a, unsigned b) {
+    unsigned smaller;
+    asm("min.bf16x2 %0, %1, %2;" : "=r"(smaller) : "r"(a), "r"(b));
+    return smaller;
+}
 // Ten bits of fraction, to nearest, ties away from zero.
 __device__ inline unsigned round_tf32(float value) {
     unsigned rounded;

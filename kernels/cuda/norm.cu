@@ -2,18 +2,15 @@
 // in index order; slices depend on the shape alone. Statistics, gamma, beta and their gradients are float32.
 #include <cmath>
 
+#include "kernels/cuda/norm/channels.cuh"
 #include "kernels/cuda/norm/cut.cuh"
+#include "kernels/cuda/norm/statistics.cuh"
 #include "kernels/cuda/op_rows.h"
 
 namespace cover::cuda::COVER_CUDA_BUILD {
 namespace norm {
 
 constexpr int loads_at_once = 4;  // pixels that a thread has under way
-
-// Mean of some elements, and sum of the squares about it.
-struct alignas(16) Moments {
-    double mean, squares;
-};
 
 // A thread's share of its slice: sums of what is left of its elements without the first of them, so that little cancels
 // even if x lies far from zero.
@@ -58,49 +55,6 @@ __global__ void slice_moments(Moments* slices, const T* x, Cut cut) {
     if (at.row > 0 || unit >= cut.units) return;
     slices[(at.n * cut.slices + at.slice) * cut.units + unit] = {mean, sum};
 }
-
-// One block per (sample, group).
-__global__ void group_statistics(float* mean, float* rstd, const Moments* slices, GroupNormParams p, Cut cut) {
-    Shared shared;
-    double* scratch = shared.take<double>(warps_per_block);
-    const unsigned groups = static_cast<unsigned>(p.groups), units = cut.units / groups, n = blockIdx.x / groups;
-    const Moments* first = slices + std::int64_t{n} * cut.slices * cut.units + (blockIdx.x - n * groups) * units;
-    const double width = static_cast<double>(p.channels / cut.units),
-                 count = static_cast<double>(p.pixels) * width * units;
-    double sum = 0;
-    for (unsigned i = threadIdx.x; i < cut.slices * units; i += threads_per_block) {
-        const unsigned slice = i / units;
-        sum += static_cast<double>(cut.length_of(slice)) * width * first[slice * cut.units + i % units].mean;
-    }
-    const double centre = block_sum(sum, scratch) / count;
-    double spread = 0;
-    for (unsigned i = threadIdx.x; i < cut.slices * units; i += threads_per_block) {
-        const unsigned slice = i / units;
-        const Moments own = first[slice * cut.units + i % units];
-        const double step = own.mean - centre;
-        spread += own.squares + static_cast<double>(cut.length_of(slice)) * width * step * step;
-    }
-    spread = block_sum(spread, scratch);
-    if (threadIdx.x > 0) return;
-    mean[blockIdx.x] = static_cast<float>(centre);
-    rstd[blockIdx.x] = static_cast<float>(1.0 / std::sqrt(spread / count + p.epsilon));
-}
-
-// What a thread needs to know of its channels, which belong to one group. The value before the activation is a fixed
-// chain of roundings, so that backward recomputes the sign that forward saw.
-template <int width>
-struct Channels {
-    float mean, rstd, slope, gamma[width], beta[width];
-
-    __device__ float normalised(float x) const { return (x - mean) * rstd; }
-    __device__ float activated(float xhat, int k) const {
-        const float z = std::fma(xhat, gamma[k], beta[k]);
-        return z > 0 ? z : z * slope;
-    }
-    __device__ float cotangent(float dy, float xhat, int k) const {
-        return std::fma(xhat, gamma[k], beta[k]) > 0 ? dy : dy * slope;
-    }
-};
 
 template <int width>
 __device__ Channels<width> channels_of(const float* mean, const float* rstd, const float* gamma, const float* beta,
@@ -265,7 +219,8 @@ void run_statistics(View mean, View rstd, ConstView x, const GroupNormParams& p,
         launch(stream, "group_norm, slices", blocks_for(cut.blocks(p.n), 1), threads_per_block, column_sum_bytes(),
                slice_moments<T, width()>, slices.data(), x.as<T>(), cut);
         launch(stream, "group_norm, groups", blocks_for(p.n * p.groups, 1), threads_per_block,
-               block_sum_bytes<double>(), group_statistics, mean.as<float>(), rstd.as<float>(), slices.data(), p, cut);
+               block_sum_bytes<double>(), group_statistics<Cut>, mean.as<float>(), rstd.as<float>(), slices.data(), p,
+               cut);
     });
 }
 

@@ -158,6 +158,20 @@ inline void multiply_add_tf32(float (&d)[4], const unsigned (&a)[4], const unsig
 inline unsigned round_bf16x2(float low, float high) {
     return bfloat16(low).bits | static_cast<unsigned>(bfloat16(high).bits) << 16;
 }
+namespace detail {
+template <class Choose>
+unsigned each_bf16(unsigned a, unsigned b, const Choose& choose) {
+    const auto high = [](unsigned word) { return std::bit_cast<float>(word & 0xffff0000u); };
+    return std::bit_cast<unsigned>(choose(high(a), high(b))) |
+           std::bit_cast<unsigned>(choose(high(a << 16), high(b << 16))) >> 16;
+}
+}  // namespace detail
+inline unsigned max_bf16x2(unsigned a, unsigned b) {
+    return detail::each_bf16(a, b, [](float x, float y) { return std::fmax(x, y); });
+}
+inline unsigned min_bf16x2(unsigned a, unsigned b) {
+    return detail::each_bf16(a, b, [](float x, float y) { return std::fmin(x, y); });
+}
 inline unsigned round_tf32(float value) {
     const auto bits = std::bit_cast<std::uint32_t>(value);
     if ((bits & 0x7f800000u) == 0x7f800000u)  // infinity stays, every NaN becomes the GPU's one

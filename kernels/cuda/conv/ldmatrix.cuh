@@ -221,64 +221,75 @@ inline bool fits_matrices(const ConvParams& p, const DeviceFacts& facts) {
            facts.shared_memory_per_block >= static_cast<std::int64_t>(matrix_bytes<FewOutputs<3>>(2));
 }
 
-// p in the direction of this pass; weight: the convolution's own, transposed for the data gradient.
+// How a convolution is cut, by shape alone. p in the direction of this pass; the weights are the convolution's own,
+// transposed for the data gradient.
+struct MatrixLaunch {
+    MatrixPlan plan;
+    PackedWeights layout;
+    dim3 grid;
+    std::size_t shared_bytes;
+
+    // more_bytes: of shared memory, that a kernel takes beside what all take.
+    template <class Tile>
+    static MatrixLaunch of(const ConvParams& p, bool transposed, std::size_t more_bytes, const Stream& stream) {
+        MatrixPlan plan{};
+        plan.tiles = HaloTiles::of(p, Tile::height, Tile::width);
+        plan.c_in = static_cast<int>(p.c_in);
+        plan.c_out = static_cast<int>(p.c_out);
+        plan.chunks = (plan.c_in + Tile::chunk - 1) / Tile::chunk;
+        const int output_tiles = (plan.c_out + Tile::outputs - 1) / Tile::outputs;
+        const std::int64_t slabs = std::int64_t{plan.chunks} * p.kernel_depth();
+        // With more than this no two blocks would share a processor of an H100.
+        constexpr std::int64_t most_resident = 112 * 1024;
+        const auto resident_bytes = static_cast<std::int64_t>(matrix_bytes<Tile>(slabs) + more_bytes);
+        plan.resident = resident_bytes <= most_resident && resident_bytes <= stream.facts->shared_memory_per_block;
+        // Some thousand blocks, and tiles in a row for each where there are more.
+        const std::int64_t all = std::int64_t{plan.tiles.tiles} * output_tiles;
+        plan.tiles_per_block = static_cast<int>(std::clamp<std::int64_t>(all / 792, 1, 8));
+        const int blocks = (plan.tiles.tiles + plan.tiles_per_block - 1) / plan.tiles_per_block;
+        const unsigned layers = (static_cast<unsigned>(blocks) + 32767) / 32768;
+        return {
+            plan,
+            {plan.c_in, plan.c_out, p.kernel_depth(), Tile::plane_taps, plan.chunks * Tile::chunk / 16, output_tiles,
+             Tile::groups, transposed},
+            dim3(static_cast<unsigned>(output_tiles), (static_cast<unsigned>(blocks) + layers - 1) / layers, layers),
+            matrix_bytes<Tile>(plan.resident ? slabs : Tile::stages) + more_bytes};
+    }
+    void pack(bfloat16* packed, const float* weight, Stream& stream) const {
+        launch(stream, "conv pack_weights", blocks_for(layout.fragments()), threads_per_block, 0, pack_weights, packed,
+               weight, layout);
+    }
+};
+
 template <class Tile>
 void launch_matrix(View out, ConstView in, const float* weight, const float* bias, const ConvParams& p, bool transposed,
                    Stream& stream) {
-    MatrixPlan plan{};
-    plan.tiles = HaloTiles::of(p, Tile::height, Tile::width);
-    plan.c_in = static_cast<int>(p.c_in);
-    plan.c_out = static_cast<int>(p.c_out);
-    plan.chunks = (plan.c_in + Tile::chunk - 1) / Tile::chunk;
-    const int output_tiles = (plan.c_out + Tile::outputs - 1) / Tile::outputs;
-    const std::int64_t slabs = std::int64_t{plan.chunks} * p.kernel_depth();
-    // With more than this no two blocks would share a processor of an H100.
-    constexpr std::int64_t most_resident = 112 * 1024;
-    const auto resident_bytes = static_cast<std::int64_t>(matrix_bytes<Tile>(slabs));
-    plan.resident = resident_bytes <= most_resident && resident_bytes <= stream.facts->shared_memory_per_block;
-    // By shape alone: some thousand blocks, and tiles in a row for each where there are more.
-    const std::int64_t all = std::int64_t{plan.tiles.tiles} * output_tiles;
-    plan.tiles_per_block = static_cast<int>(std::clamp<std::int64_t>(all / 792, 1, 8));
-    const int blocks = (plan.tiles.tiles + plan.tiles_per_block - 1) / plan.tiles_per_block;
-    const unsigned layers = (static_cast<unsigned>(blocks) + 32767) / 32768;
-    const dim3 grid(static_cast<unsigned>(output_tiles), (static_cast<unsigned>(blocks) + layers - 1) / layers, layers);
+    const MatrixLaunch how = MatrixLaunch::of<Tile>(p, transposed, 0, stream);
+    Workspace<bfloat16> packed(8 * how.layout.fragments(), stream);
+    how.pack(packed.data(), weight, stream);
+    launch(stream, "conv matrix_conv", how.grid, Tile::threads, how.shared_bytes, matrix_conv<Tile>, out.as<bfloat16>(),
+           in.as<bfloat16>(), packed.data(), bias, how.plan);
+}
 
-    const PackedWeights layout{
-        plan.c_in,    plan.c_out,   p.kernel_depth(), Tile::plane_taps, plan.chunks * Tile::chunk / 16,
-        output_tiles, Tile::groups, transposed};
-    Workspace<bfloat16> packed(8 * layout.fragments(), stream);
-    launch(stream, "conv pack_weights", blocks_for(layout.fragments()), threads_per_block, 0, pack_weights,
-           packed.data(), weight, layout);
-    launch(stream, "conv matrix_conv", grid, Tile::threads, matrix_bytes<Tile>(plan.resident ? slabs : Tile::stages),
-           matrix_conv<Tile>, out.as<bfloat16>(), in.as<bfloat16>(), packed.data(), bias, plan);
+// Calls body(Tile()) with the tile for this shape.
+template <int side, class Body>
+void with_matrix_tile(const ConvParams& p, const Body& body) {
+    if (p.c_out <= 32 || (p.c_out > 64 && p.c_out <= 96)) return body(FewOutputs<side>());
+    if constexpr (side == 3) {
+        const auto padded = [&p](std::int64_t height, std::int64_t width) {
+            return (p.grid.h + height - 1) / height * height * ((p.grid.w + width - 1) / width * width);
+        };
+        if (padded(24, 8) < padded(16, 16)) return body(TallTile<side>());
+    }
+    body(ManyOutputs<side>());
 }
 
 template <int side>
 void choose_matrix(View out, ConstView in, const float* weight, const float* bias, const ConvParams& p, bool transposed,
                    Stream& stream) {
     const ConvParams flat = without_neighbours(p);
-    if (p.c_out <= 32 || (p.c_out > 64 && p.c_out <= 96))
-        return launch_matrix<FewOutputs<side>>(out, in, weight, bias, flat, transposed, stream);
-    if constexpr (side == 3) {
-        const auto padded = [&flat](std::int64_t height, std::int64_t width) {
-            return (flat.grid.h + height - 1) / height * height * ((flat.grid.w + width - 1) / width * width);
-        };
-        if (padded(24, 8) < padded(16, 16))
-            return launch_matrix<TallTile<side>>(out, in, weight, bias, flat, transposed, stream);
-    }
-    launch_matrix<ManyOutputs<side>>(out, in, weight, bias, flat, transposed, stream);
-}
-
-inline void run_matrix_forward(View y, ConstView x, ConstView weight, ConstView bias, const ConvParams& p,
-                               Stream& stream) {
-    (p.kernel == 1 ? choose_matrix<1> : choose_matrix<3>)(y, x, weight.as<float>(), bias.as<float>(), p, false, stream);
-}
-
-inline void run_matrix_backward_data(View dx, ConstView dy, ConstView weight, const ConvParams& p, Stream& stream) {
-    ConvParams mirrored = p;
-    mirrored.c_in = p.c_out;
-    mirrored.c_out = p.c_in;
-    (p.kernel == 1 ? choose_matrix<1> : choose_matrix<3>)(dx, dy, weight.as<float>(), nullptr, mirrored, true, stream);
+    with_matrix_tile<side>(
+        flat, [&]<class Tile>(Tile) { launch_matrix<Tile>(out, in, weight, bias, flat, transposed, stream); });
 }
 
 }  // namespace cover::cuda::COVER_CUDA_BUILD::conv

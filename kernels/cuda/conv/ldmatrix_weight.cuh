@@ -23,6 +23,13 @@ struct WeightTile {
     static constexpr int x_count = rows * columns * x_pitch, dy_count = height * width * dy_pitch, stages = 2;
 };
 
+// Slices of a weight gradient in `parts` blocks each: enough blocks for four on each processor of an H100, by shape
+// alone. Returns the tiles of each slice but the last.
+inline int tiles_per_slice(int tiles, std::int64_t parts) {
+    const int slices = static_cast<int>(std::clamp<std::int64_t>(528 / parts, 1, tiles));
+    return (tiles + slices - 1) / slices;
+}
+
 struct WeightPlan {
     HaloTiles tiles;
     int c_in, c_out, tiles_per_slice;
@@ -30,6 +37,21 @@ struct WeightPlan {
     // Of one slice: the weight gradient, then the bias gradient.
     __device__ std::int64_t weight_count(int plane_taps) const {
         return std::int64_t{tiles.kernel_depth} * plane_taps * c_in * c_out;
+    }
+    __device__ std::int64_t slice_count(int plane_taps) const { return weight_count(plane_taps) + c_out; }
+
+    template <class Tile>
+    static WeightPlan of(const ConvParams& p) {
+        WeightPlan plan{};
+        plan.tiles = HaloTiles::of(p, Tile::height, Tile::width);
+        plan.c_in = static_cast<int>(p.c_in);
+        plan.c_out = static_cast<int>(p.c_out);
+        plan.tiles_per_slice = conv::tiles_per_slice(plan.tiles.tiles, tiles_of_channels<Tile>(p) * p.kernel_depth());
+        return plan;
+    }
+    template <class Tile>
+    static std::int64_t tiles_of_channels(const ConvParams& p) {
+        return (p.c_in + Tile::inputs - 1) / Tile::inputs * ((p.c_out + Tile::outputs - 1) / Tile::outputs);
     }
 };
 
@@ -91,6 +113,30 @@ __device__ void multiply_pixels(float (&sum)[Tile::plane_taps][2][4], float (&bi
     }
 }
 
+// A warp's sums, of one kernel depth and of inputs and outputs from the given ones on, to its slice of the partial
+// sums.
+template <class Tile>
+__device__ void store_gradient(float* slice, const float (&sum)[Tile::plane_taps][2][4], const float (&bias_sum)[2][4],
+                               const WeightPlan& plan, int kd, int first_input, int first_output, bool with_bias) {
+    const std::int64_t weights = plan.weight_count(Tile::plane_taps);
+    const int lane = static_cast<int>(threadIdx.x) % 32;
+    const int i = first_input + lane / 4, o = first_output + 2 * (lane % 4);
+#pragma unroll
+    for (int j = 0; j < 2; ++j) {
+        if (o + 8 * j >= plan.c_out) continue;
+#pragma unroll
+        for (int tap = 0; tap < Tile::plane_taps; ++tap)
+#pragma unroll
+            for (int half = 0; half < 2; ++half)
+                if (i + 8 * half < plan.c_in)
+                    *reinterpret_cast<float2*>(
+                        slice + (std::int64_t{kd * Tile::plane_taps + tap} * plan.c_in + i + 8 * half) * plan.c_out +
+                        o + 8 * j) = make_float2(sum[tap][j][2 * half], sum[tap][j][2 * half + 1]);
+        if (with_bias && lane < 4)
+            *reinterpret_cast<float2*>(slice + weights + o + 8 * j) = make_float2(bias_sum[j][0], bias_sum[j][1]);
+    }
+}
+
 // partial (slices, weight_count + c_out). blockIdx.x: tiles of (c_in, c_out); y: slice; z: depth of the kernel.
 template <class Tile>
 __global__ void __launch_bounds__(Tile::threads, 4)
@@ -137,30 +183,15 @@ __global__ void __launch_bounds__(Tile::threads, 4)
         slot = 1 - slot;
     }
 
-    const std::int64_t weights = plan.weight_count(Tile::plane_taps);
-    float* const slice = partial + static_cast<std::int64_t>(blockIdx.y) * (weights + plan.c_out);
-    const int i = tile_i * Tile::inputs + 16 * warp_i + lane / 4,
-              o = tile_o * Tile::outputs + 16 * warp_o + 2 * (lane % 4);
-#pragma unroll
-    for (int j = 0; j < 2; ++j) {
-        if (o + 8 * j >= plan.c_out) continue;
-#pragma unroll
-        for (int tap = 0; tap < Tile::plane_taps; ++tap)
-#pragma unroll
-            for (int half = 0; half < 2; ++half)
-                if (i + 8 * half < plan.c_in)
-                    *reinterpret_cast<float2*>(
-                        slice + (std::int64_t{kd * Tile::plane_taps + tap} * plan.c_in + i + 8 * half) * plan.c_out +
-                        o + 8 * j) = make_float2(sum[tap][j][2 * half], sum[tap][j][2 * half + 1]);
-        if (with_bias && lane < 4)
-            *reinterpret_cast<float2*>(slice + weights + o + 8 * j) = make_float2(bias_sum[j][0], bias_sum[j][1]);
-    }
+    store_gradient<Tile>(partial + static_cast<std::int64_t>(blockIdx.y) * plan.slice_count(Tile::plane_taps), sum,
+                         bias_sum, plan, kd, tile_i * Tile::inputs + 16 * warp_i, tile_o * Tile::outputs + 16 * warp_o,
+                         with_bias);
 }
 
 // dweight and dbias grow by the slices of partial (slices, weights + c_out), added in their order: 32 elements of a
 // block are summed by eight threads each, over runs of slices, and the eight sums added in theirs.
 inline constexpr int slice_runs = 8;
-__global__ void __launch_bounds__(32 * slice_runs)
+static __global__ void __launch_bounds__(32 * slice_runs)
     add_gradient_slices(float* dweight, float* dbias, const float* partial, std::int64_t weights, std::int64_t c_out,
                         int slices) {
     Shared shared;
@@ -182,13 +213,6 @@ __global__ void __launch_bounds__(32 * slice_runs)
     *out += sum;
 }
 
-// Slices of a weight gradient in `parts` blocks each: enough blocks for four on each processor of an H100, by shape
-// alone. Returns the tiles of each slice but the last.
-inline int tiles_per_slice(int tiles, std::int64_t parts) {
-    const int slices = static_cast<int>(std::clamp<std::int64_t>(528 / parts, 1, tiles));
-    return (tiles + slices - 1) / slices;
-}
-
 // fill(partial, plan, slices) leaves (slices, weights + c_out) sums in partial.
 template <class Fill>
 void accumulate_gradients(View dweight, View dbias, const WeightPlan& plan, std::int64_t weights, Stream& stream,
@@ -206,13 +230,8 @@ void accumulate_gradients(View dweight, View dbias, const WeightPlan& plan, std:
 template <class Tile, class T>
 void launch_gradient(const char* name, void (*kernel)(float*, const T*, const T*, WeightPlan), std::size_t shared_bytes,
                      View dweight, View dbias, ConstView dy, ConstView x, const ConvParams& p, Stream& stream) {
-    WeightPlan plan{};
-    plan.tiles = HaloTiles::of(p, Tile::height, Tile::width);
-    plan.c_in = static_cast<int>(p.c_in);
-    plan.c_out = static_cast<int>(p.c_out);
-    const std::int64_t parts =
-        (p.c_in + Tile::inputs - 1) / Tile::inputs * ((p.c_out + Tile::outputs - 1) / Tile::outputs);
-    plan.tiles_per_slice = tiles_per_slice(plan.tiles.tiles, parts * p.kernel_depth());
+    const WeightPlan plan = WeightPlan::of<Tile>(p);
+    const std::int64_t parts = WeightPlan::tiles_of_channels<Tile>(p);
     accumulate_gradients(dweight, dbias, plan, p.weight_count(), stream, [&](float* partial, unsigned slices) {
         launch(stream, name, dim3(static_cast<unsigned>(parts), slices, static_cast<unsigned>(p.kernel_depth())),
                Tile::threads, shared_bytes, kernel, partial, dy.as<T>(), x.as<T>(), plan);
@@ -220,18 +239,15 @@ void launch_gradient(const char* name, void (*kernel)(float*, const T*, const T*
 }
 
 template <class Tile>
-void launch_matrix_weight(View dweight, View dbias, ConstView dy, ConstView x, const ConvParams& p, Stream& stream) {
-    launch_gradient<Tile, bfloat16>("conv matrix_backward_weight", matrix_backward_weight<Tile>,
-                                    Shared::shared_bytes_of<bfloat16>(Tile::stages * Tile::x_count) +
-                                        Shared::shared_bytes_of<bfloat16>(Tile::stages * Tile::dy_count),
-                                    dweight, dbias, dy, x, p, stream);
+constexpr std::size_t matrix_weight_bytes() {
+    return Shared::shared_bytes_of<bfloat16>(Tile::stages * Tile::x_count) +
+           Shared::shared_bytes_of<bfloat16>(Tile::stages * Tile::dy_count);
 }
 
-inline void run_matrix_backward_weight(View dweight, View dbias, ConstView dy, ConstView x, const ConvParams& p,
-                                       Stream& stream) {
-    const ConvParams flat = without_neighbours(p);
-    (p.kernel == 1 ? launch_matrix_weight<WeightTile<1, 2, 2>>
-                   : launch_matrix_weight<WeightTile<3, 2, 2>>)(dweight, dbias, dy, x, flat, stream);
+template <class Tile>
+void launch_matrix_weight(View dweight, View dbias, ConstView dy, ConstView x, const ConvParams& p, Stream& stream) {
+    launch_gradient<Tile, bfloat16>("conv matrix_backward_weight", matrix_backward_weight<Tile>,
+                                    matrix_weight_bytes<Tile>(), dweight, dbias, dy, x, p, stream);
 }
 
 }  // namespace cover::cuda::COVER_CUDA_BUILD::conv

@@ -21,7 +21,7 @@ struct PackedWeights {
 COVER_HOST_DEVICE constexpr int output_of_column(int j, int column) { return 8 * (column / 2) + 2 * j + column % 2; }
 
 // packed (output tile, kernel depth, chunk, plane tap, group, fragment pair, lane, 8). One thread per 8 weights.
-__global__ void pack_weights(bfloat16* packed, const float* weight, PackedWeights w) {
+static __global__ void pack_weights(bfloat16* packed, const float* weight, PackedWeights w) {
     const std::int64_t index = global_thread();
     if (index >= w.fragments()) return;
     const int lane = static_cast<int>(index % 32), pair = static_cast<int>(index / 32 % 2);

@@ -1,0 +1,238 @@
+// Rung 5 as a fused convolution: matrix_conv on an input on which something is pending (pending.cuh), and the moments
+// of what it stores, from registers, for the group norm that follows. Eight channels lie in one lane, so that a unit of
+// the moments is a lane's, summed over the eight lanes of its warp that have the same channels, then over the warps.
+#pragma once
+
+#include "kernels/cuda/conv/ldmatrix.cuh"
+#include "kernels/cuda/conv/pending.cuh"
+#include "kernels/cuda/norm/statistics.cuh"
+
+namespace cover::cuda::COVER_CUDA_BUILD::conv {
+
+// With 512 threads on a processor there are 128 registers for each.
+template <class Tile>
+using MatrixPixels = StagedPixels<Tile::side, Tile::rows, Tile::columns, Tile::chunk, Tile::pitch, Tile::threads,
+                                  (Tile::threads * Tile::blocks_per_processor < 512 ? 4 : 2)>;
+
+// How a sample is cut for the statistics: by the tiles of a convolution, which lie in the order (d, down, across).
+struct TileCut {
+    unsigned units, slices;  // of eight channels; tiles of a sample
+    int across, down, h, w, height, width;
+
+    template <class Tile>
+    static TileCut of(const HaloTiles& t, int c_out) {
+        return {static_cast<unsigned>(c_out) / 8,
+                static_cast<unsigned>(t.d * t.down * t.across),
+                t.across,
+                t.down,
+                t.h,
+                t.w,
+                Tile::height,
+                Tile::width};
+    }
+    // Pixels of a tile that are inside of the image.
+    __host__ __device__ constexpr int length_of(unsigned slice) const {
+        const int line = static_cast<int>(slice) / across, column = static_cast<int>(slice) - line * across;
+        const int left_h = h - line % down * height, left_w = w - column * width;
+        return (left_h < height ? left_h : height) * (left_w < width ? left_w : width);
+    }
+};
+
+// Mean of what a warp stores of eight channels, and the squares about it.
+struct WarpMoments {
+    float mean, squares;
+};
+
+// Pixels of the 8 x 8 from (h, w) that are inside of the image.
+__device__ inline int inside_of_eight(int at, int side) {
+    const int left = side - at;
+    return left < 0 ? 0 : left < 8 ? left : 8;
+}
+
+// stored: the lane's eight channels of the pixels of one column, as bfloat16, `rows` of them inside of the image; none
+// where the lane stores nothing. count: of the values of all lanes. Every lane of the warp has to come here.
+__device__ inline WarpMoments moments_of_column(const uint4 (&stored)[8], int rows, float count) {
+    const auto sum_of = [&](const auto& term) {
+        float sum = 0;
+#pragma unroll
+        for (int row = 0; row < 8; ++row) {
+            if (row >= rows) continue;
+            const unsigned words[4] = {stored[row].x, stored[row].y, stored[row].z, stored[row].w};
+#pragma unroll
+            for (const unsigned word : words)
+                sum += term(std::bit_cast<float>(word << 16)) + term(std::bit_cast<float>(word & 0xffff0000u));
+        }
+#pragma unroll
+        for (int lanes = 4; lanes < 32; lanes *= 2) sum += shuffle_xor(sum, lanes);
+        return sum;
+    };
+    const float scale = count > 0 ? 1.0f / count : 0.0f, mean = sum_of([](float value) { return value; }) * scale;
+    return {mean, sum_of([mean](float value) { return (value - mean) * (value - mean); })};
+}
+
+// Where a thread's sums lie in its block's tile.
+template <class Tile>
+struct WarpPlace {
+    int lane, warp, group, h, w;  // the warp's 32 outputs and its first pixel
+
+    static __device__ WarpPlace of(int thread) {
+        const int warp = thread / 32, across = warp / Tile::groups;
+        return {thread % 32, warp, warp % Tile::groups, across / Tile::warps_w * 8, across % Tile::warps_w * 8};
+    }
+};
+
+// parts (n, d, h, w, channels) -> out (n, d, h, w, c_out). weight: by pack_weights. moments (tiles, c_out / 8), or
+// null.
+template <class Tile>
+__global__ void __launch_bounds__(Tile::threads, Tile::blocks_per_processor)
+    fused_matrix_conv(bfloat16* out, norm::Moments* moments, PendingParts input, const bfloat16* weight,
+                      const float* bias, MatrixPlan plan, int small_count) {
+    using Staged = MatrixPixels<Tile>;
+    static_assert(Tile::stages == 2);
+    Shared shared;
+    const int slabs = plan.tiles.kernel_depth * plan.chunks;
+    // What has a fixed size comes first: its place needs no register.
+    float* const shifts = shared.take<float>(Tile::outputs);
+    HaloPlace* const places = shared.take<HaloPlace>(MatrixCursor::kept);
+    PendingPart* const parts = shared.take<PendingPart>(2);
+    WarpMoments* const warp_moments = shared.take<WarpMoments>(Tile::threads / 8);
+    int* const zero = shared.take<int>(1);
+    bfloat16* const pixels = shared.take<bfloat16>(Tile::stages * Tile::pixel_count);
+    bfloat16* const weights =
+        shared.take<bfloat16>(std::int64_t{plan.resident ? slabs : Tile::stages} * Tile::weight_count);
+    bfloat16* const small = shared.take<bfloat16>(small_count);
+
+    const int output_tile = static_cast<int>(blockIdx.x);
+    const int first = static_cast<int>(blockIdx.z * gridDim.y + blockIdx.y) * plan.tiles_per_block;
+    if (first >= plan.tiles.tiles) return;
+    const int end = first + plan.tiles_per_block < plan.tiles.tiles ? first + plan.tiles_per_block : plan.tiles.tiles;
+
+    if (threadIdx.x == 0) {
+        parts[0] = input.parts[0];
+        parts[1] = input.parts[1];
+        *zero = 0;
+    }
+    for (int e = static_cast<int>(threadIdx.x); e < Tile::outputs; e += Tile::threads) {
+        const int o = output_tile * Tile::outputs + e;
+        shifts[e] = o < plan.c_out ? bias[o] : 0.0f;
+    }
+    if (plan.resident)
+        stage_weights<Tile::threads>(weights, weight + std::int64_t{output_tile} * slabs * Tile::weight_count,
+                                     slabs * Tile::weight_count);
+    MatrixCursor cursor{};
+    cursor.tile = first;
+    cursor.begin<Tile>(plan, places);
+    block_sync();  // the parts are known, and the first places
+
+    const auto place = [&] {
+        const HaloPlace& at = places[cursor.tile % MatrixCursor::kept];
+        return StagedPlace{cursor.plane, at.h - Tile::halo, at.w - Tile::halo, cursor.chunk * Tile::chunk};
+    };
+    const auto request = [&](int slot) {
+        if (cursor.tile < end) {
+            request_pixels<Staged>(pixels + slot * Tile::pixel_count, small, parts, plan.tiles, plan.c_in, place());
+            if (!plan.resident)
+                stage_weights<Tile::threads>(weights + slot * Tile::weight_count,
+                                             weight + std::int64_t{cursor.slab} * Tile::weight_count,
+                                             Tile::weight_count);
+        }
+        copy_commit();
+    };
+    request(0);
+
+    const WarpPlace<Tile> own = WarpPlace<Tile>::of(static_cast<int>(threadIdx.x));
+    const int lane_pixel = (own.h + own.lane / 8 % 2) * Tile::columns + own.w + own.lane % 8;
+    const int lane_in_pixels = lane_pixel * Tile::pitch + 8 * (own.lane / 16),
+              lane_in_weights = own.group * 512 + own.lane * 8;
+    int slot = 0;
+    for (int tile = first; tile < end; ++tile) {
+        float sum[4][4][4] = {};
+        do {
+            copy_wait<0>();
+            finish_pixels<Staged>(pixels + slot * Tile::pixel_count, small, parts, plan.tiles, plan.c_in, place());
+            const int slab = cursor.slab - output_tile * slabs, channels = plan.c_in - cursor.chunk * Tile::chunk;
+            cursor.advance<Tile>(plan, end, places);
+            block_sync();  // this step's pixels are there, the last step's are no longer read
+            request(1 - slot);
+            multiply_chunk<Tile>(sum, pixels + slot * Tile::pixel_count + lane_in_pixels,
+                                 weights + (plan.resident ? slab : slot) * Tile::weight_count + lane_in_weights,
+                                 channels);
+            slot = 1 - slot;
+        } while (cursor.tile == tile);
+
+        const HaloPlace& at = places[tile % MatrixCursor::kept];
+        // Found anew behind each tile: the compiler would keep all of it in registers during the products.
+        const WarpPlace<Tile> warp = WarpPlace<Tile>::of(static_cast<int>(threadIdx.x) + *zero);
+        const int lane_output = 32 * warp.group + 8 * (warp.lane % 4);  // the first of the lane's eight outputs
+        const int o = output_tile * Tile::outputs + lane_output;
+        const float* const shift = shifts + lane_output;
+        const int w = at.w + warp.w + warp.lane / 4, h = at.h + warp.h;
+        const int rows = o < plan.c_out && w < plan.tiles.w ? inside_of_eight(h, plan.tiles.h) : 0;
+        const std::int64_t line = std::int64_t{at.plane} * plan.tiles.h + h;
+        uint4 stored[8];
+#pragma unroll
+        for (int row = 0; row < 8; ++row) {
+            const auto pair = [&](int j) {
+                const float* const two = sum[row / 2][j] + row % 2 * 2;
+                return round_bf16x2(two[0] + shift[2 * j], two[1] + shift[2 * j + 1]);
+            };
+            stored[row] = make_uint4(pair(0), pair(1), pair(2), pair(3));
+            if (row < rows)
+                *reinterpret_cast<uint4*>(out + (line + row) * plan.tiles.w * plan.c_out + (w * plan.c_out + o)) =
+                    stored[row];
+        }
+        if (!moments) continue;
+        const auto count_of = [&](int from_h, int from_w) {
+            return 8 * inside_of_eight(from_h, plan.tiles.h) * inside_of_eight(from_w, plan.tiles.w);
+        };
+        const WarpMoments column = moments_of_column(stored, rows, static_cast<float>(count_of(h, at.w + warp.w)));
+        if (warp.lane < 4) warp_moments[4 * warp.warp + warp.lane] = column;
+        block_sync();  // those of all warps are there; a barrier of the next tile comes before they change
+        const int unit = 32 * warp.warp + warp.lane;
+        if (8 * unit >= Tile::outputs || output_tile * Tile::outputs + 8 * unit >= plan.c_out) continue;
+        const auto for_warps = [&](const auto& body) {
+            for (int k = 0; k < Tile::warps_h * Tile::warps_w; ++k)
+                body(static_cast<double>(count_of(at.h + k / Tile::warps_w * 8, at.w + k % Tile::warps_w * 8)),
+                     warp_moments[4 * (k * Tile::groups + unit / 4) + unit % 4]);
+        };
+        double count = 0, total = 0, squares = 0;
+        for_warps([&](double values, const WarpMoments& of) {
+            count += values;
+            total += values * static_cast<double>(of.mean);
+        });
+        const double mean = total / count;
+        for_warps([&](double values, const WarpMoments& of) {
+            const double step = static_cast<double>(of.mean) - mean;
+            squares += static_cast<double>(of.squares) + values * step * step;
+        });
+        moments[std::int64_t{tile} * (plan.c_out / 8) + output_tile * (Tile::outputs / 8) + unit] = {mean, squares};
+    }
+}
+
+template <class Tile>
+std::size_t fused_bytes(int small_count) {
+    return Shared::shared_bytes_of<PendingPart>(2) + Shared::shared_bytes_of<WarpMoments>(Tile::threads / 8) +
+           Shared::shared_bytes_of<int>(1) + Shared::shared_bytes_of<bfloat16>(small_count);
+}
+
+template <class Tile>
+void launch_fused(View y, View mean, View rstd, const PendingInput& input, ConstView weight, ConstView bias,
+                  const FusedConvParams& p, const ConvParams& flat, Stream& stream) {
+    const int small_count = small_elements<MatrixPixels<Tile>>(p);
+    const MatrixLaunch how = MatrixLaunch::of<Tile>(flat, false, fused_bytes<Tile>(small_count), stream);
+    Workspace<bfloat16> packed(8 * how.layout.fragments(), stream);
+    how.pack(packed.data(), weight.as<float>(), stream);
+    FusedConvParams stored = p;
+    stored.conv = flat;
+    const TileCut cut = TileCut::of<Tile>(how.plan.tiles, how.plan.c_out);
+    Workspace<norm::Moments> moments(p.groups > 0 ? flat.n * cut.slices * cut.units : 0, stream);
+    launch(stream, "fused_conv matrix_conv", how.grid, Tile::threads, how.shared_bytes, fused_matrix_conv<Tile>,
+           y.as<bfloat16>(), p.groups > 0 ? moments.data() : nullptr, pending_parts(input, stored), packed.data(),
+           bias.as<float>(), how.plan, small_count);
+    if (p.groups == 0) return;
+    launch(stream, "fused_conv, groups", blocks_for(p.conv.n * p.groups, 1), threads_per_block,
+           block_sum_bytes<double>(), norm::group_statistics<TileCut>, mean.as<float>(), rstd.as<float>(),
+           moments.data(), p.statistics(), cut);
+}
+
+}  // namespace cover::cuda::COVER_CUDA_BUILD::conv
