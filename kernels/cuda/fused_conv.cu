@@ -33,6 +33,33 @@ void run_fused_backward_weight(View dweight, View dbias, ConstView dy, const Pen
                         : launch_fused_weight<WeightTile<3, 2, 2>>)(dweight, dbias, dy, input, p, stream);
 }
 
+// out (taps, channels, c_out) = weight (taps, c_in, c_out) from channel `first` on.
+__global__ void copy_input_channels(float* out, const float* weight, ConvParams p, std::int64_t first,
+                                    std::int64_t channels) {
+    const std::int64_t at = global_thread(), row = channels * p.c_out;
+    if (at < p.taps() * row) out[at] = weight[(at / row * p.c_in + first) * p.c_out + at % row];
+}
+
+// A plain data gradient for each part, with its channels of the weights.
+void run_fused_backward_data(View first, View second, ConstView dy, ConstView weight, const FusedConvParams& p,
+                             Stream& stream) {
+    std::int64_t channel = 0;
+    for (const View& dx : {first, second}) {
+        ConvParams part = p.conv;
+        part.c_in = p.parts[channel > 0].channels;
+        Workspace<float> weights(part.weight_count(), stream);
+        launch(stream, "fused_conv copy_input_channels", blocks_for(part.weight_count()), threads_per_block, 0,
+               copy_input_channels, weights.data(), weight.as<float>(), p.conv, channel, part.c_in);
+        const auto row = select("conv_backward_data", conv_backward_data_rows(), part, dy.dtype, stream);
+        row.ConvBackwardDataVariant::run(dx, dy, ConstView(weights.data(), part.weight_count()), part, stream);
+        channel += part.c_in;
+    }
+}
+
+bool fits_fused_backward_data(const FusedConvParams& p, const DeviceFacts& facts) {
+    return has_two_parts(p, facts) && p.parts[0].channels % 8 == 0 && p.parts[1].channels % 8 == 0;
+}
+
 }  // namespace conv
 
 std::span<const FusedConvVariant> fused_conv_rows() {
@@ -40,7 +67,12 @@ std::span<const FusedConvVariant> fused_conv_rows() {
                                                  conv::fits_fused_matrices, conv::run_fused_forward}};
     return rows;
 }
-std::span<const FusedConvBackwardDataVariant> fused_conv_backward_data_rows() { return {}; }
+std::span<const FusedConvBackwardDataVariant> fused_conv_backward_data_rows() {
+    static constexpr FusedConvBackwardDataVariant rows[] = {{"cuda", this_device, DType::bfloat16, Math::exact,
+                                                             conv::fits_fused_backward_data,
+                                                             conv::run_fused_backward_data}};
+    return rows;
+}
 std::span<const FusedConvBackwardWeightVariant> fused_conv_backward_weight_rows() {
     static constexpr FusedConvBackwardWeightVariant rows[] = {{"cuda_5_ldmatrix", this_device, DType::bfloat16,
                                                                Math::exact, conv::fits_fused_matrices,
