@@ -49,9 +49,10 @@ void run_row(const char* row, const Inputs& in, Result& out, const ConvParams& p
 void run_kernels(const cpu::ConvKernels& kernels, const Inputs& in, Result& out, const ConvParams& p, int threads) {
     Stream& stream = cpu_stream(threads);
     const cpu::StoredInput x(in.x.data<float>(), p.c_in), dy(in.dy.data<float>(), p.c_out);
-    cpu::conv_forward(kernels, out.y.view().as<float>(), x, in.weight.data<float>(), in.bias.data<float>(), false, p,
+    cpu::conv_forward(kernels, {out.y.view().as<float>(), p.c_out}, x, in.weight.data<float>(), in.bias.data<float>(),
+                      false, p, stream);
+    cpu::conv_forward(kernels, {out.dx.view().as<float>(), p.c_in}, dy, in.weight.data<float>(), nullptr, true, p,
                       stream);
-    cpu::conv_forward(kernels, out.dx.view().as<float>(), dy, in.weight.data<float>(), nullptr, true, p, stream);
     cpu::conv_weight_gradient(kernels, out.dweight.view().as<float>(), out.dbias.view().as<float>(),
                               in.dy.data<float>(), x, p, stream);
 }

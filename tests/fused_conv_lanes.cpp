@@ -124,8 +124,8 @@ Tensor joined(const Rows& rows, const Inputs& in, const FusedConvParams& p, Stre
 void run_plain(const Rows& rows, const Inputs& in, Result& out, const FusedConvParams& p, Stream& stream) {
     const Tensor values = joined(rows, in, p, stream);
     const cpu::StoredInput x(values.data<float>(), p.conv.c_in);
-    cpu::conv_forward(rows.fused.conv, out.y.data<float>(), x, in.weight.data<float>(), in.bias.data<float>(), false,
-                      p.conv, stream);
+    cpu::conv_forward(rows.fused.conv, {out.y.data<float>(), p.conv.c_out}, x, in.weight.data<float>(),
+                      in.bias.data<float>(), false, p.conv, stream);
     if (p.groups > 0)
         cpu::group_norm_statistics(rows.fused.norm, out.mean.view(), out.rstd.view(), out.y.view(), p.statistics(),
                                    stream);
