@@ -6,13 +6,6 @@
 
 namespace cover::cuda::native::conv {
 
-inline bool fits_wgmma_counts(const ConvParams& p, const DeviceFacts& facts) {
-    constexpr std::int64_t most = std::int64_t{1} << 31;  // of the kernels' int
-    return facts.compute_capability == 90 && facts.shared_memory_per_block >= 227 * 1024 && p.kernel == 3 &&
-           (p.n + 1) * p.grid.d * (p.grid.h + 8) * (p.grid.w + 8) < most && p.taps() * p.c_out < most &&
-           p.taps() * p.c_in < most;
-}
-
 // Calls use(Tile, stages) with the tile of few channels that serves p, if any. p in the direction of the kernel.
 template <class Use>
 bool with_resident_tile(const ConvParams& p, const Use& use) {
@@ -54,14 +47,6 @@ inline void launch_wgmma_layer(void* out, const void* in, const std::uint16_t* p
         return;
     (wide ? launch_wgmma<WgmmaTile<128, 2, 7, 4>> : launch_wgmma<WgmmaTile<64, 2, 8, 4>>)(out, in, packed, bias, p,
                                                                                           stream);
-}
-
-inline void launch_wgmma_pack(std::uint16_t* packed, const float* weight, bool transposed, const ConvParams& p,
-                              Stream& stream) {
-    launch(stream, "conv wgmma_pack",
-           dim3(blocks_for(p.c_in, 64), blocks_for(p.c_out, 64), static_cast<unsigned>(p.taps())), 256,
-           Shared::shared_bytes_of<float>(64 * 65), transposed ? wgmma_pack<true> : wgmma_pack<false>, packed, weight,
-           p.taps(), static_cast<int>(p.c_in), static_cast<int>(p.c_out));
 }
 
 inline void run_wgmma(View out, ConstView in, ConstView weight, const float* bias, bool transposed, const ConvParams& p,
