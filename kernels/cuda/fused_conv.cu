@@ -15,6 +15,16 @@ std::span<const FusedConvVariant> fused_conv_rows() {
     return {};
 #endif
 }
-std::span<const FusedConvBackwardWeightVariant> fused_conv_backward_weight_rows() { return {}; }
+std::span<const FusedConvBackwardWeightVariant> fused_conv_backward_weight_rows() {
+#if defined(__CUDACC__)
+    static constexpr FusedConvBackwardWeightVariant rows[] = {
+        {"cuda_6_wgmma", this_device, DType::bfloat16, Math::exact, conv::fits_wgmma_fused_weight,
+         conv::run_wgmma_fused_weight},
+    };
+    return rows;
+#else
+    return {};
+#endif
+}
 
 }  // namespace cover::cuda::COVER_CUDA_BUILD

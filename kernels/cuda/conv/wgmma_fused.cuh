@@ -29,34 +29,18 @@ namespace cover::cuda::native::conv {
 
 #if COVER_SM90A
 
-// The part that has the channels from c on, and which those are in it.
-__device__ inline int part_of(const PendingParts& input, int& c) {
-    if (c < input.split) return 0;
-    c -= input.split;
-    return 1;
-}
-
-// What a preparing warp does of one use of a stage: waits for it, prepares its share of the units of `boxes` boxes, and
-// arrives. Units are dealt to the warps in turns across uses: `next` is this warp's first one of this use. place(i,
-// ...) gives where box i lies, or says that it is not there.
+// What a preparing warp does of one use of a stage: waits for it, prepares its share of the boxes that `boxes` has bits
+// for, and arrives. place(i) says where box i lies.
 template <int depth, class Place>
-__device__ void prepare_stage(unsigned char* stage, int block_bytes, int boxes, float4* coarse, int& next,
+__device__ void prepare_stage(unsigned char* stage, int block_bytes, unsigned boxes, Preparing& warp,
                               const PendingParts& input, int c, const WgmmaShape& s, std::uint64_t* raw,
                               std::uint64_t* full, unsigned parity, const Place& place) {
     const PendingPart& part = input.parts[part_of(input, c)];
-    const int units = units_of_box<depth>(part.resampling), all = boxes * units;
     hopper::barrier_wait(raw, parity, 600);
 #pragma unroll 1
-    for (; next < all; next += preparing_warps) {
-        const int box = next / units;
-        BoxPlace at{};
-        if (!place(box, at)) continue;
-        prepare_unit<depth>(stage + box * block_bytes, coarse, next - box * units, part, c, at, s);
-    }
-    next -= all;
-    hopper::shared_memory_fence();
-    warp_sync();
-    if (threadIdx.x % 32 == 0) hopper::barrier_arrive(full);
+    for (int i = 0; boxes >> i > 0; ++i)
+        if (boxes >> i & 1) prepare_box<depth, 0>(stage + i * block_bytes, warp, part, c, s, [&] { return place(i); });
+    arrive_prepared(full);
 }
 
 #endif
@@ -147,8 +131,7 @@ __global__ void __launch_bounds__(fused_threads, 1)
                     }
             }
         } else {
-            int next = warp < 4 ? warp - 1 : warp - 9;
-            auto* const own_coarse = reinterpret_cast<float4*>(coarse + next * coarse_bytes);
+            Preparing own(coarse, warp < 4 ? warp - 1 : warp - 9, preparing_warps);
             RingPlace ring;
 #pragma unroll 1
             for (int tile = first; tile < s.tiles; tile += stride)
@@ -156,12 +139,10 @@ __global__ void __launch_bounds__(fused_threads, 1)
                 for (int kd = 0; kd < s.kernel_depth; ++kd)
 #pragma unroll 1
                     for (int c = 0; c < s.c_in; c += Tile::depth) {
-                        prepare_stage<Tile::depth>(pixels + ring.stage * Tile::stage_bytes, Tile::block_bytes,
-                                                   Tile::blocks, own_coarse, next, input, c, s, raw + ring.stage,
-                                                   full + ring.stage, ring.parity, [&](int box, BoxPlace& at) {
-                                                       at = box_place(s, tile * Tile::blocks + box, kd);
-                                                       return true;
-                                                   });
+                        prepare_stage<Tile::depth>(
+                            pixels + ring.stage * Tile::stage_bytes, Tile::block_bytes, (1u << Tile::blocks) - 1, own,
+                            input, c, s, raw + ring.stage, full + ring.stage, ring.parity,
+                            [&](int box) { return box_place(s, tile * Tile::blocks + box, kd); });
                         ring.advance(stages);
                     }
         }
@@ -323,24 +304,21 @@ __global__ void __launch_bounds__(fused_threads, 1)
                     }
             }
         } else {
-            int next = warp < 4 ? warp - 1 : warp - 9;
-            auto* const own_coarse = reinterpret_cast<float4*>(coarse + next * coarse_bytes);
+            Preparing preparing(coarse, warp < 4 ? warp - 1 : warp - 9, preparing_warps);
             RingPlace pixel;
 #pragma unroll 1
             for (int tile = static_cast<int>(blockIdx.x); tile < s.tiles; tile += static_cast<int>(gridDim.x)) {
                 int first, own, o;
                 place(tile, first, own, o);
+                const unsigned boxes = own == Tile::own ? 0xf : 0x5;  // of each warpgroup both, or the first
 #pragma unroll 1
                 for (int kd = 0; kd < s.kernel_depth; ++kd)
 #pragma unroll 1
                     for (int c = 0; c < s.c_in; c += Tile::depth) {
-                        prepare_stage<Tile::depth>(pixels + pixel.stage * Tile::pixel_bytes, Tile::block_bytes,
-                                                   Tile::blocks, own_coarse, next, input, c, s, raw + pixel.stage,
-                                                   full + pixel.stage, pixel.parity, [&](int box, BoxPlace& at) {
-                                                       at = box_place(
-                                                           s, first + box / Tile::own * own + box % Tile::own, kd);
-                                                       return box % Tile::own < own;
-                                                   });
+                        prepare_stage<Tile::depth>(
+                            pixels + pixel.stage * Tile::pixel_bytes, Tile::block_bytes, boxes, preparing, input, c, s,
+                            raw + pixel.stage, full + pixel.stage, pixel.parity,
+                            [&](int box) { return box_place(s, first + box / Tile::own * own + box % Tile::own, kd); });
                         pixel.advance(Tile::pixel_stages);
                     }
             }
@@ -351,6 +329,7 @@ __global__ void __launch_bounds__(fused_threads, 1)
         const unsigned pixel_base = shared_address(pixels) + consumer * Tile::own * Tile::block_bytes;
         RingPlace pixel, by;
         // The first warpgroup needs nothing of the second for as many taps: there are more stages of weights.
+        static_assert(Tile::own == 2 && Tile::consumers == 2);
         static_assert(Tile::lead > 0 && Tile::lead < 9 && Tile::lead + 1 < Tile::weight_stages);
         if (consumer == 1) barrier_wait(lead, 0, 500);
         std::uint64_t* announced = consumer == 0 ? lead : nullptr;
@@ -361,19 +340,17 @@ __global__ void __launch_bounds__(fused_threads, 1)
             place(tile, first, own, o);
             first += consumer * own;
             float sum[Tile::own][Tile::outputs / 2];
-            const float* const tile_bias = bias + o + threadIdx.x % 4 * 2;
             const auto multiply = [&]<int count>() {
-                StorePlace places[count];
-#pragma unroll
-                for (int i = 0; i < count; ++i) places[i] = store_place(out, s, first + i, o);
                 multiply_tile<Tile, count>(sum, steps, pixel, by, pixel_base, shared_address(weights), full, empty,
                                            weights_full, weights_empty, announced);
 #pragma unroll
-                for (int i = 0; i < count; ++i)
+                for (int i = 0; i < count; ++i) {
+                    const float* const own_bias = bias + o + thread_of_warpgroup() % 4 * 2;
                     store_strip(
-                        places[i], sum[i],
-                        [&](int u) { return __ldg(reinterpret_cast<const float2*>(tile_bias + 8 * u)); },
+                        strip_place(out, s, first + i, o), sum[i],
+                        [&](int u) { return __ldg(reinterpret_cast<const float2*>(own_bias + 8 * u)); },
                         std::int64_t{s.w} * s.c_out, statistics.strip(i));
+                }
             };
             if (own == Tile::own)
                 multiply.template operator()<Tile::own>();

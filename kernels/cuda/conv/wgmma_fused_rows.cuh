@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/cuda/conv/wgmma_fused.cuh"
+#include "kernels/cuda/conv/wgmma_fused_weight.cuh"
 
 namespace cover::cuda::native::conv {
 
@@ -45,48 +46,14 @@ inline bool fits_wgmma_fused(const FusedConvParams& p, const DeviceFacts& facts)
     return fits_wgmma_counts(p.conv, facts) && with_fused_tile(p, [](auto, int) {});
 }
 
-inline PendingParts pending_parts(const PendingInput& input, const FusedConvParams& p) {
-    PendingParts parts{};
-    for (int i = 0; i < 2; ++i) {
-        const PendingParams& pending = p.parts[i];
-        if (pending.channels == 0) continue;
-        const Pending& views = input.parts[static_cast<std::size_t>(i)];
-        const Grid grid = p.part_grid(i);
-        PendingPart& part = parts.parts[i];
-        part.x = static_cast<const std::uint16_t*>(views.x.data);
-        part.channels = static_cast<int>(pending.channels);
-        part.slope = static_cast<float>(pending.slope);
-        part.resampling = pending.resampling;
-        part.d = static_cast<int>(grid.d);
-        part.h = static_cast<int>(grid.h);
-        part.w = static_cast<int>(grid.w);
-        if (pending.groups == 0) continue;
-        part.mean = views.mean.as<float>();
-        part.rstd = views.rstd.as<float>();
-        part.gamma = views.gamma.as<float>();
-        part.beta = views.beta.as<float>();
-        part.groups = static_cast<int>(pending.groups);
-        part.group_channels = static_cast<int>(pending.channels / pending.groups);
-    }
-    parts.split = parts.parts[0].channels;
-    return parts;
-}
-
-// Of a part that the TMA brings; of others a map that no copy uses.
-template <class Tile>
-CUtensorMap part_map(const PendingPart& part, const ConvParams& p) {
-    if (part.channels == 0 || !part.by_copy()) return CUtensorMap{};
-    return hopper::tensor_map<5>(part.x, {part.channels, p.grid.w, p.grid.h, p.grid.d, p.n},
-                                 {Tile::depth, 10, 10, 1, 1});
-}
-
 template <class Tile>
 void launch_wgmma_fused(std::uint16_t* out, UnitMoments* moments, const PendingParts& input,
                         const std::uint16_t* packed, const float* bias, const ConvParams& p, int stages,
                         Stream& stream) {
     WgmmaShape s = wgmma_shape(p);
     const int output_groups = s.c_out / Tile::outputs, pixel_tiles = (s.pixel_blocks + Tile::blocks - 1) / Tile::blocks;
-    const CUtensorMap first = part_map<Tile>(input.parts[0], p), second = part_map<Tile>(input.parts[1], p),
+    const CUtensorMap first = part_map(input.parts[0], p, Tile::depth, 10),
+                      second = part_map(input.parts[1], p, Tile::depth, 10),
                       weight =
                           hopper::tensor_map<2>(packed, {p.c_in, p.taps() * p.c_out}, {Tile::depth, Tile::outputs});
     if constexpr (requires { Tile::resident; }) {

@@ -17,7 +17,7 @@ struct FusedTile {
     static constexpr int strips = Tile::own * 4 * units;  // of a warpgroup
     static constexpr int coarse = preparing_warps * coarse_bytes;
     static constexpr int bytes = coarse + 4 * strips * static_cast<int>(sizeof(UnitMoments));
-    static constexpr int multiplying_registers = Tile::own * Tile::outputs > 128 ? 200 : 168,
+    static constexpr int multiplying_registers = Tile::own * Tile::outputs > 128 ? 192 : 168,
                          preparing_registers = 256 - multiplying_registers;
 };
 
@@ -29,6 +29,16 @@ __device__ inline int thread_of_warpgroup() {
     int thread;
     asm volatile("mov.u32 %0, %%tid.x;" : "=r"(thread));
     return thread % hopper::warpgroup;
+}
+
+// store_place after the products, where few registers are left for what is known before them.
+__device__ inline StorePlace strip_place(std::uint16_t* out, const WgmmaShape& s, int block, int o) {
+    const int thread = thread_of_warpgroup(), lane = thread % 32;
+    const int w = block % s.across * 8 + lane / 4, line = block / s.across, h = line % s.down * 8 + thread / 32 * 2;
+    const std::int64_t plane = line / s.down;
+    const bool inside = block < s.pixel_blocks && w < s.w;
+    return {out + ((plane * s.h + h) * s.w + w) * s.c_out + o + 8 * (lane % 4), inside && h < s.h,
+            inside && h + 1 < s.h};
 }
 
 // The sums of four values over the lanes of a warp: afterwards a lane holds that of value lane / 8. Halves are

@@ -6,6 +6,7 @@
 // of 128 or 64 bytes, swizzled. A box is cut into units, each the work of one warp; a lane keeps its eight channels.
 #pragma once
 
+#include "kernels/cuda/conv/unit_moments.cuh"
 #include "kernels/cuda/conv/wgmma.cuh"
 #include "kernels/fused_conv.h"
 
@@ -33,12 +34,14 @@ struct BoxPlace {
     int n, d, h, w;
     bool inside;
 };
-__device__ inline BoxPlace box_place(const WgmmaShape& s, int block, int kd) {
+template <class Shape>
+__device__ BoxPlace box_place(const Shape& s, int block, int kd) {
     const int w = block % s.across * 8 - 1, line = block / s.across, h = line % s.down * 8 - 1, plane = line / s.down,
               d = plane % s.d - s.kernel_depth / 2 + kd, n = plane / s.d;
     return {n, d, h, w, block < s.pixel_blocks && d >= 0 && d < s.d};
 }
-__device__ inline bool is_inside(const WgmmaShape& s, int h, int w) {
+template <class Shape>
+__device__ bool is_inside(const Shape& s, int h, int w) {
     return static_cast<unsigned>(h) < static_cast<unsigned>(s.h) &&
            static_cast<unsigned>(w) < static_cast<unsigned>(s.w);
 }
@@ -112,23 +115,25 @@ __device__ inline Activation activation_of(const PendingPart& part, int n, int c
     return of;
 }
 
+// In what follows `skipped` says how many of the box's first rows are not there: 0, or 1 for weight gradients.
+
 // Of the pixels of one unit: calls use(piece's place in the box, row and column of the pixel in the image).
-template <int depth, class Use>
+template <int depth, int skipped, class Use>
 __device__ void for_pixels(unsigned char* box, int unit, const BoxPlace& at, const Use& use) {
-    constexpr int pieces = depth / 8, step = 32 / pieces, count = box_pixels * 32 / depth;
+    constexpr int pieces = depth / 8, step = 32 / pieces, count = (box_pixels - 10 * skipped) * 32 / depth;
     const int lane = static_cast<int>(threadIdx.x) % 32, piece = lane % pieces;
 #pragma unroll 1
     for (int i = lane / pieces; i < count; i += step) {
         const int pixel = unit * count + i, row = pixel / 10;
-        use(reinterpret_cast<uint4*>(box + piece_offset<depth>(pixel, piece)), at.h + row, at.w + pixel - 10 * row);
+        use(reinterpret_cast<uint4*>(box + piece_offset<depth>(pixel, piece)), at.h + skipped + row,
+            at.w + pixel - 10 * row);
     }
 }
 
 // In place; what lies outside of the image are the zeros of the TMA.
-template <int depth>
-__device__ void activate_unit(unsigned char* box, int unit, const Activation& f, const BoxPlace& at,
-                              const WgmmaShape& s) {
-    for_pixels<depth>(box, unit, at, [&](uint4* place, int h, int w) {
+template <int depth, int skipped, class Shape>
+__device__ void activate_unit(unsigned char* box, int unit, const Activation& f, const BoxPlace& at, const Shape& s) {
+    for_pixels<depth, skipped>(box, unit, at, [&](uint4* place, int h, int w) {
         if (!is_inside(s, h, w)) return;
         float x[8];
         unpack(x, *place);
@@ -138,13 +143,13 @@ __device__ void activate_unit(unsigned char* box, int unit, const Activation& f,
 }
 
 // c: the lane's first channel. The largest of the values before their rounding is the largest of them after it.
-template <int depth>
+template <int depth, int skipped, class Shape>
 __device__ void pool_unit(unsigned char* box, int unit, const Activation& f, const PendingPart& part, int c,
-                          const BoxPlace& at, const WgmmaShape& s) {
+                          const BoxPlace& at, const Shape& s) {
     const int planes = s.kernel_depth > 1 ? 2 : 1;
     const std::int64_t line = static_cast<std::int64_t>(part.w) * part.channels, plane = part.h * line;
     const std::uint16_t* const from = part.x + (static_cast<std::int64_t>(at.n) * part.d + planes * at.d) * plane + c;
-    for_pixels<depth>(box, unit, at, [&](uint4* place, int h, int w) {
+    for_pixels<depth, skipped>(box, unit, at, [&](uint4* place, int h, int w) {
         if (!at.inside || !is_inside(s, h, w)) {
             *place = uint4{};
             return;
@@ -181,9 +186,9 @@ __device__ inline BlendPair blend_pair(int p, int side) {
 }
 
 // c: the first channel of the box. Along D, then W, then H, by the roundings of resize.cu.
-template <int depth>
+template <int depth, int skipped, class Shape>
 __device__ void upsample_unit(unsigned char* box, float4* coarse, int unit, const PendingPart& part, int c,
-                              const BoxPlace& at, const WgmmaShape& s) {
+                              const BoxPlace& at, const Shape& s) {
     const int lane = static_cast<int>(threadIdx.x) % 32, piece = coarse_pieces * unit + lane % coarse_pieces;
     const int first_h = (at.h + 1) / 2 - 1, first_w = (at.w + 1) / 2 - 1;
     warp_sync();  // the unit before has been read
@@ -253,10 +258,11 @@ __device__ void upsample_unit(unsigned char* box, float4* coarse, int unit, cons
 #pragma unroll
                     for (int q = 0; q < 4; ++q)
                         y[q] = fmaf(in_h.right[l], lines[1][q], __fmul_rn(in_h.left[l], lines[0][q]));
+                    if (row < skipped) continue;
                     const bool inside = at.inside && is_inside(s, at.h + row, at.w + column);
                     const uint2 rounded = {hopper::round_pair(y[0], y[1]), hopper::round_pair(y[2], y[3])};
-                    *reinterpret_cast<uint2*>(box + piece_offset<depth>(10 * row + column, piece) + 8 * half) =
-                        inside ? rounded : uint2{};
+                    *reinterpret_cast<uint2*>(box + piece_offset<depth>(10 * (row - skipped) + column, piece) +
+                                              8 * half) = inside ? rounded : uint2{};
                 }
             }
         }
@@ -264,22 +270,93 @@ __device__ void upsample_unit(unsigned char* box, float4* coarse, int unit, cons
 }
 
 // One unit of the box at `at`, of the part's channels from c on.
-template <int depth>
+template <int depth, int skipped, class Shape>
 __device__ void prepare_unit(unsigned char* box, float4* coarse, int unit, const PendingPart& part, int c,
-                             const BoxPlace& at, const WgmmaShape& s) {
+                             const BoxPlace& at, const Shape& s) {
     if (part.resampling == Resampling::upsample) {
-        upsample_unit<depth>(box, coarse, unit, part, c, at, s);
+        upsample_unit<depth, skipped>(box, coarse, unit, part, c, at, s);
         return;
     }
     if (part.by_copy() && (part.groups == 0 || !at.inside)) return;
     const int own = c + static_cast<int>(threadIdx.x) % (depth / 8) * 8;
     const Activation f = activation_of(part, at.inside ? at.n : 0, own);
     if (part.by_copy())
-        activate_unit<depth>(box, unit, f, at, s);
+        activate_unit<depth, skipped>(box, unit, f, at, s);
     else
-        pool_unit<depth>(box, unit, f, part, own, at, s);
+        pool_unit<depth, skipped>(box, unit, f, part, own, at, s);
+}
+
+// The part that has the channels from c on, and which those are in it.
+__device__ inline int part_of(const PendingParts& input, int& c) {
+    if (c < input.split) return 0;
+    c -= input.split;
+    return 1;
+}
+
+// One of the `warps` that prepare. Units are dealt to them in turns, across boxes and stages: `next` is this warp's
+// first one from here on.
+struct Preparing {
+    float4* coarse;
+    int next, warps;
+
+    __device__ Preparing(unsigned char* all_coarse, int warp, int warps_)
+        : coarse(reinterpret_cast<float4*>(all_coarse + warp * coarse_bytes)), next(warp), warps(warps_) {}
+};
+
+// This warp's share of a box, of the part's channels from c on; place() says where it lies.
+template <int depth, int skipped, class Shape, class Place>
+__device__ void prepare_box(unsigned char* box, Preparing& warp, const PendingPart& part, int c, const Shape& s,
+                            const Place& place) {
+    const int units = units_of_box<depth>(part.resampling);
+    if (warp.next < units) {
+        const BoxPlace at = place();
+#pragma unroll 1
+        for (; warp.next < units; warp.next += warp.warps)
+            prepare_unit<depth, skipped>(box, warp.coarse, warp.next, part, c, at, s);
+    }
+    warp.next -= units;
+}
+
+// Where a warp has done its share of a stage: each thread shows to the products what it has written, then one arrives.
+__device__ inline void arrive_prepared(std::uint64_t* full) {
+    hopper::shared_memory_fence();
+    warp_sync();
+    if (threadIdx.x % 32 == 0) hopper::barrier_arrive(full);
 }
 
 #endif
+
+inline PendingParts pending_parts(const PendingInput& input, const FusedConvParams& p) {
+    PendingParts parts{};
+    for (int i = 0; i < 2; ++i) {
+        const PendingParams& pending = p.parts[i];
+        if (pending.channels == 0) continue;
+        const Pending& views = input.parts[static_cast<std::size_t>(i)];
+        const Grid grid = p.part_grid(i);
+        PendingPart& part = parts.parts[i];
+        part.x = static_cast<const std::uint16_t*>(views.x.data);
+        part.channels = static_cast<int>(pending.channels);
+        part.slope = static_cast<float>(pending.slope);
+        part.resampling = pending.resampling;
+        part.d = static_cast<int>(grid.d);
+        part.h = static_cast<int>(grid.h);
+        part.w = static_cast<int>(grid.w);
+        if (pending.groups == 0) continue;
+        part.mean = views.mean.as<float>();
+        part.rstd = views.rstd.as<float>();
+        part.gamma = views.gamma.as<float>();
+        part.beta = views.beta.as<float>();
+        part.groups = static_cast<int>(pending.groups);
+        part.group_channels = static_cast<int>(pending.channels / pending.groups);
+    }
+    parts.split = parts.parts[0].channels;
+    return parts;
+}
+
+// Of a part that the TMA brings; of others a map that no copy uses.
+inline CUtensorMap part_map(const PendingPart& part, const ConvParams& p, int depth, int rows) {
+    if (part.channels == 0 || !part.by_copy()) return CUtensorMap{};
+    return hopper::tensor_map<5>(part.x, {part.channels, p.grid.w, p.grid.h, p.grid.d, p.n}, {depth, 10, rows, 1, 1});
+}
 
 }  // namespace cover::cuda::native::conv
