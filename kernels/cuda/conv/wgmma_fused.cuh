@@ -33,9 +33,9 @@ namespace cover::cuda::native::conv {
 // for, and arrives. place(i) says where box i lies.
 template <int depth, class Place>
 __device__ void prepare_stage(unsigned char* stage, int block_bytes, unsigned boxes, Preparing& warp,
-                              const PendingParts& input, int c, const WgmmaShape& s, std::uint64_t* raw,
+                              const WgmmaInput& input, int c, const WgmmaShape& s, std::uint64_t* raw,
                               std::uint64_t* full, unsigned parity, const Place& place) {
-    const PendingPart& part = input.parts[part_of(input, c)];
+    const WgmmaPart& part = input.parts[part_of(input, c)];
     hopper::barrier_wait(raw, parity, 600);
 #pragma unroll 1
     for (int i = 0; boxes >> i > 0; ++i)
@@ -48,7 +48,7 @@ __device__ void prepare_stage(unsigned char* stage, int block_bytes, unsigned bo
 template <class Tile>
 __global__ void __launch_bounds__(fused_threads, 1)
     wgmma_fused_resident(const __grid_constant__ CUtensorMap first_map, const __grid_constant__ CUtensorMap second_map,
-                         const __grid_constant__ CUtensorMap weight, const __grid_constant__ PendingParts input,
+                         const __grid_constant__ CUtensorMap weight, const __grid_constant__ WgmmaInput input,
                          std::uint16_t* __restrict__ out, const float* __restrict__ bias, UnitMoments* moments,
                          WgmmaShape s, int stages) {
 #if COVER_SM90A
@@ -215,7 +215,7 @@ inline constexpr int fused_streamed_bytes = static_cast<int>(Tile::shared_bytes)
 template <class Tile>
 __global__ void __launch_bounds__(fused_threads, 1)
     wgmma_fused_streamed(const __grid_constant__ CUtensorMap first_map, const __grid_constant__ CUtensorMap second_map,
-                         const __grid_constant__ CUtensorMap weight, const __grid_constant__ PendingParts input,
+                         const __grid_constant__ CUtensorMap weight, const __grid_constant__ WgmmaInput input,
                          std::uint16_t* __restrict__ out, const float* __restrict__ bias, UnitMoments* moments,
                          WgmmaShape s) {
 #if COVER_SM90A

@@ -47,9 +47,8 @@ inline bool fits_wgmma_fused(const FusedConvParams& p, const DeviceFacts& facts)
 }
 
 template <class Tile>
-void launch_wgmma_fused(std::uint16_t* out, UnitMoments* moments, const PendingParts& input,
-                        const std::uint16_t* packed, const float* bias, const ConvParams& p, int stages,
-                        Stream& stream) {
+void launch_wgmma_fused(std::uint16_t* out, UnitMoments* moments, const WgmmaInput& input, const std::uint16_t* packed,
+                        const float* bias, const ConvParams& p, int stages, Stream& stream) {
     WgmmaShape s = wgmma_shape(p);
     const int output_groups = s.c_out / Tile::outputs, pixel_tiles = (s.pixel_blocks + Tile::blocks - 1) / Tile::blocks;
     const CUtensorMap first = part_map(input.parts[0], p, Tile::depth, 10),
@@ -76,7 +75,7 @@ void launch_wgmma_fused(std::uint16_t* out, UnitMoments* moments, const PendingP
 
 inline void run_wgmma_fused(View y, View mean, View rstd, const PendingInput& input, ConstView weight, ConstView bias,
                             const FusedConvParams& p, Stream& stream) {
-    const PendingParts parts = pending_parts(input, p);
+    const WgmmaInput parts = wgmma_input(input, p);
     const WgmmaShape s = wgmma_shape(p.conv);
     const bool wanted = p.groups > 0;
     Workspace<std::uint16_t> packed(p.conv.weight_count(), stream);

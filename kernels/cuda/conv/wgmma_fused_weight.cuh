@@ -25,7 +25,7 @@ struct FusedWeightTile {
 template <class Tile>
 __global__ void __launch_bounds__(FusedWeightTile<Tile>::threads, 1)
     wgmma_fused_weight(const __grid_constant__ CUtensorMap first_map, const __grid_constant__ CUtensorMap second_map,
-                       const __grid_constant__ CUtensorMap dy, const __grid_constant__ PendingParts input,
+                       const __grid_constant__ CUtensorMap dy, const __grid_constant__ WgmmaInput input,
                        float* __restrict__ partial, float* __restrict__ bias, WgmmaWeightShape s) {
 #if COVER_SM90A
     using namespace hopper;
@@ -122,7 +122,7 @@ __global__ void __launch_bounds__(FusedWeightTile<Tile>::threads, 1)
 #pragma unroll 1
                 for (int chunk = 0; chunk < Tile::chunks; ++chunk) {
                     int c_part = c + chunk * Tile::inputs;
-                    const PendingPart& part = input.parts[part_of(input, c_part)];
+                    const WgmmaPart& part = input.parts[part_of(input, c_part)];
                     prepare_box<Tile::inputs, Fused::skipped>(
                         stages + ring.stage * Tile::stage_bytes + chunk * Tile::chunk_bytes, own, part, c_part, s,
                         [&] { return box_place(s, block, kd); });
@@ -151,7 +151,7 @@ inline bool fits_wgmma_fused_weight(const FusedConvParams& p, const DeviceFacts&
 
 inline void run_wgmma_fused_weight(View dweight, View dbias, ConstView dy, const PendingInput& input,
                                    const FusedConvParams& p, Stream& stream) {
-    const PendingParts parts = pending_parts(input, p);
+    const WgmmaInput parts = wgmma_input(input, p);
     const ConvParams& conv = p.conv;
     with_weight_tile(conv, [&]<class Tile>(Tile) {
         const WgmmaWeightLaunch of = wgmma_weight_launch<Tile>(conv);

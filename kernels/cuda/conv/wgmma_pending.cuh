@@ -12,7 +12,7 @@
 
 namespace cover::cuda::native::conv {
 
-struct PendingPart {
+struct WgmmaPart {
     const std::uint16_t* x;
     const float *mean, *rstd, *gamma, *beta;
     int channels, groups, group_channels;  // groups 0: no group norm is pending
@@ -23,8 +23,8 @@ struct PendingPart {
     __host__ __device__ bool by_copy() const { return resampling == Resampling::none; }
 };
 
-struct PendingParts {
-    PendingPart parts[2];
+struct WgmmaInput {
+    WgmmaPart parts[2];
     int split;  // channels of the first
 };
 
@@ -96,7 +96,7 @@ struct Activation {
         }
     }
 };
-__device__ inline Activation activation_of(const PendingPart& part, int n, int c) {
+__device__ inline Activation activation_of(const WgmmaPart& part, int n, int c) {
     Activation of{0, 1, 1, {1, 1, 1, 1, 1, 1, 1, 1}, {}};
     if (part.groups == 0) return of;
     const int group = n * part.groups + c / part.group_channels;
@@ -144,7 +144,7 @@ __device__ void activate_unit(unsigned char* box, int unit, const Activation& f,
 
 // c: the lane's first channel. The largest of the values before their rounding is the largest of them after it.
 template <int depth, int skipped, class Shape>
-__device__ void pool_unit(unsigned char* box, int unit, const Activation& f, const PendingPart& part, int c,
+__device__ void pool_unit(unsigned char* box, int unit, const Activation& f, const WgmmaPart& part, int c,
                           const BoxPlace& at, const Shape& s) {
     const int planes = s.kernel_depth > 1 ? 2 : 1;
     const std::int64_t line = static_cast<std::int64_t>(part.w) * part.channels, plane = part.h * line;
@@ -187,7 +187,7 @@ __device__ inline BlendPair blend_pair(int p, int side) {
 
 // c: the first channel of the box. Along D, then W, then H, by the roundings of resize.cu.
 template <int depth, int skipped, class Shape>
-__device__ void upsample_unit(unsigned char* box, float4* coarse, int unit, const PendingPart& part, int c,
+__device__ void upsample_unit(unsigned char* box, float4* coarse, int unit, const WgmmaPart& part, int c,
                               const BoxPlace& at, const Shape& s) {
     const int lane = static_cast<int>(threadIdx.x) % 32, piece = coarse_pieces * unit + lane % coarse_pieces;
     const int first_h = (at.h + 1) / 2 - 1, first_w = (at.w + 1) / 2 - 1;
@@ -271,7 +271,7 @@ __device__ void upsample_unit(unsigned char* box, float4* coarse, int unit, cons
 
 // One unit of the box at `at`, of the part's channels from c on.
 template <int depth, int skipped, class Shape>
-__device__ void prepare_unit(unsigned char* box, float4* coarse, int unit, const PendingPart& part, int c,
+__device__ void prepare_unit(unsigned char* box, float4* coarse, int unit, const WgmmaPart& part, int c,
                              const BoxPlace& at, const Shape& s) {
     if (part.resampling == Resampling::upsample) {
         upsample_unit<depth, skipped>(box, coarse, unit, part, c, at, s);
@@ -287,7 +287,7 @@ __device__ void prepare_unit(unsigned char* box, float4* coarse, int unit, const
 }
 
 // The part that has the channels from c on, and which those are in it.
-__device__ inline int part_of(const PendingParts& input, int& c) {
+__device__ inline int part_of(const WgmmaInput& input, int& c) {
     if (c < input.split) return 0;
     c -= input.split;
     return 1;
@@ -305,7 +305,7 @@ struct Preparing {
 
 // This warp's share of a box, of the part's channels from c on; place() says where it lies.
 template <int depth, int skipped, class Shape, class Place>
-__device__ void prepare_box(unsigned char* box, Preparing& warp, const PendingPart& part, int c, const Shape& s,
+__device__ void prepare_box(unsigned char* box, Preparing& warp, const WgmmaPart& part, int c, const Shape& s,
                             const Place& place) {
     const int units = units_of_box<depth>(part.resampling);
     if (warp.next < units) {
@@ -326,14 +326,14 @@ __device__ inline void arrive_prepared(std::uint64_t* full) {
 
 #endif
 
-inline PendingParts pending_parts(const PendingInput& input, const FusedConvParams& p) {
-    PendingParts parts{};
+inline WgmmaInput wgmma_input(const PendingInput& input, const FusedConvParams& p) {
+    WgmmaInput parts{};
     for (int i = 0; i < 2; ++i) {
         const PendingParams& pending = p.parts[i];
         if (pending.channels == 0) continue;
         const Pending& views = input.parts[static_cast<std::size_t>(i)];
         const Grid grid = p.part_grid(i);
-        PendingPart& part = parts.parts[i];
+        WgmmaPart& part = parts.parts[i];
         part.x = static_cast<const std::uint16_t*>(views.x.data);
         part.channels = static_cast<int>(pending.channels);
         part.slope = static_cast<float>(pending.slope);
@@ -354,7 +354,7 @@ inline PendingParts pending_parts(const PendingInput& input, const FusedConvPara
 }
 
 // Of a part that the TMA brings; of others a map that no copy uses.
-inline CUtensorMap part_map(const PendingPart& part, const ConvParams& p, int depth, int rows) {
+inline CUtensorMap part_map(const WgmmaPart& part, const ConvParams& p, int depth, int rows) {
     if (part.channels == 0 || !part.by_copy()) return CUtensorMap{};
     return hopper::tensor_map<5>(part.x, {part.channels, p.grid.w, p.grid.h, p.grid.d, p.n}, {depth, 10, rows, 1, 1});
 }
