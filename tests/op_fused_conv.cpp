@@ -63,6 +63,14 @@ std::vector<FusedConvParams> fused_cases(Values kind) {
         add(s, {1, 0, 1.0, none}, {}, 32, 3, 4);
         add(s, {3, 1, 0.2, none}, {5, 1, 0.5, none}, 6, 3, 2);
     }
+    // Each kernel of cuda_6_wgmma, with what it meets in the network.
+    for (const Shape2& s : {Shape2{1, {2, 1, 10, 18}}, Shape2{2, {3, 2, 4, 10}}}) {
+        add(s, {32, 4, 0.2, none}, {}, 32, 3, 4);
+        add(s, {64, 8, 0.2, none}, {}, 64, 3, 8);
+        add(s, {32, 4, 0.2, max_pool}, {}, 64, 3, 8);
+        add(s, {64, 8, 0.2, max_pool}, {}, 128, 3, 16);
+        add(s, {64, 8, 0.2, none}, {128, 16, 0.2, upsample}, 64, 3, 8);
+    }
     add({1, {2, 1, 4, 4}}, {256, 32, 0.2, none}, {}, 128, 3, 16);
     add({1, {3, 4, 4, 4}}, {128, 16, 0.2, none}, {64, 8, 0.2, upsample}, 64, 3, 8);
     return cases;

@@ -104,6 +104,14 @@ __device__ inline void copy_box(void* shared, const CUtensorMap& map, std::uint6
         : "memory");
 }
 
+// Before products or the TMA touch shared memory that this thread has written or read: those go another way than loads
+// and stores, which a barrier alone orders. Each thread that wrote calls it, then arrives.
+__device__ inline void shared_memory_fence() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+// A barrier of the threads of one warpgroup; each has a number of its own, 1 to 15.
+__device__ inline void warpgroup_sync(int number) {
+    asm volatile("bar.sync %0, %1;" ::"r"(number), "n"(warpgroup) : "memory");
+}
+
 // Registers per thread of this warpgroup from here on: given back, or taken from what others gave.
 template <int registers>
 __device__ void registers_decrease() {

@@ -307,6 +307,21 @@ __global__ void wgmma_pack(std::uint16_t* packed, const float* weight, int taps,
     }
 }
 
+inline bool fits_wgmma_counts(const ConvParams& p, const DeviceFacts& facts) {
+    constexpr std::int64_t most = std::int64_t{1} << 31;  // of the kernels' int
+    return facts.compute_capability == 90 && facts.shared_memory_per_block >= 227 * 1024 && p.kernel == 3 &&
+           (p.n + 1) * p.grid.d * (p.grid.h + 8) * (p.grid.w + 8) < most && p.taps() * p.c_out < most &&
+           p.taps() * p.c_in < most;
+}
+
+inline void launch_wgmma_pack(std::uint16_t* packed, const float* weight, bool transposed, const ConvParams& p,
+                              Stream& stream) {
+    launch(stream, "conv wgmma_pack",
+           dim3(blocks_for(p.c_in, 64), blocks_for(p.c_out, 64), static_cast<unsigned>(p.taps())), 256,
+           Shared::shared_bytes_of<float>(64 * 65), transposed ? wgmma_pack<true> : wgmma_pack<false>, packed, weight,
+           p.taps(), static_cast<int>(p.c_in), static_cast<int>(p.c_out));
+}
+
 inline WgmmaShape wgmma_shape(const ConvParams& p) {
     WgmmaShape s{};
     s.n = static_cast<int>(p.n);
@@ -322,19 +337,24 @@ inline WgmmaShape wgmma_shape(const ConvParams& p) {
     return s;
 }
 
+// The tiles of a kernel whose blocks take them in turns. What is left over for the last round of `most` blocks is cut
+// in halves, where these still fit into one.
+inline void set_tiles(WgmmaShape& s, int pixel_tiles, int output_groups, int most) {
+    s.tiles = s.whole = pixel_tiles * output_groups;
+    const int left = (s.tiles % most + output_groups - 1) / output_groups;
+    if (left > 0 && 2 * left * output_groups <= most) {
+        s.whole = (pixel_tiles - left) * output_groups;
+        s.tiles = s.whole + 2 * left * output_groups;
+    }
+}
+
 template <class Tile>
 void launch_wgmma(void* out, const void* in, const void* packed, const float* bias, const ConvParams& p,
                   Stream& stream) {
     WgmmaShape s = wgmma_shape(p);
     const int output_groups = s.c_out / Tile::outputs, most = hopper::multiprocessors();
     const int pixel_tiles = (s.pixel_blocks + Tile::blocks - 1) / Tile::blocks;
-    s.tiles = s.whole = pixel_tiles * output_groups;
-    // What is left over for the last round is cut in halves, where these still fit into one.
-    const int left = (s.tiles % most + output_groups - 1) / output_groups;
-    if (left > 0 && 2 * left * output_groups <= most) {
-        s.whole = (pixel_tiles - left) * output_groups;
-        s.tiles = s.whole + 2 * left * output_groups;
-    }
+    set_tiles(s, pixel_tiles, output_groups, most);
     const CUtensorMap in_map =
         hopper::tensor_map<5>(in, {p.c_in, p.grid.w, p.grid.h, p.grid.d, p.n}, {Tile::depth, 10, 10, 1, 1});
     const CUtensorMap weight_map =

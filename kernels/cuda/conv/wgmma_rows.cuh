@@ -6,13 +6,6 @@
 
 namespace cover::cuda::native::conv {
 
-inline bool fits_wgmma_counts(const ConvParams& p, const DeviceFacts& facts) {
-    constexpr std::int64_t most = std::int64_t{1} << 31;  // of the kernels' int
-    return facts.compute_capability == 90 && facts.shared_memory_per_block >= 227 * 1024 && p.kernel == 3 &&
-           (p.n + 1) * p.grid.d * (p.grid.h + 8) * (p.grid.w + 8) < most && p.taps() * p.c_out < most &&
-           p.taps() * p.c_in < most;
-}
-
 // Calls use(Tile, stages) with the tile of few channels that serves p, if any. p in the direction of the kernel.
 template <class Use>
 bool with_resident_tile(const ConvParams& p, const Use& use) {
@@ -56,14 +49,6 @@ inline void launch_wgmma_layer(void* out, const void* in, const std::uint16_t* p
                                                                                           stream);
 }
 
-inline void launch_wgmma_pack(std::uint16_t* packed, const float* weight, bool transposed, const ConvParams& p,
-                              Stream& stream) {
-    launch(stream, "conv wgmma_pack",
-           dim3(blocks_for(p.c_in, 64), blocks_for(p.c_out, 64), static_cast<unsigned>(p.taps())), 256,
-           Shared::shared_bytes_of<float>(64 * 65), transposed ? wgmma_pack<true> : wgmma_pack<false>, packed, weight,
-           p.taps(), static_cast<int>(p.c_in), static_cast<int>(p.c_out));
-}
-
 inline void run_wgmma(View out, ConstView in, ConstView weight, const float* bias, bool transposed, const ConvParams& p,
                       Stream& stream) {
     Workspace<std::uint16_t> packed(p.weight_count(), stream);
@@ -80,18 +65,46 @@ inline void run_wgmma_backward_data(View dx, ConstView dy, ConstView weight, con
     run_wgmma(dx, dy, weight, nullptr, true, mirrored(p), stream);
 }
 
-inline bool fits_wgmma_backward_weight(const ConvParams& p, const DeviceFacts& facts) {
-    return fits_wgmma_counts(p, facts) && p.c_in % 32 == 0 && p.c_out % 32 == 0;
+// dweight += the slices of weights (slices, count), dbias += those of biases (2 slices, c_out). Eight warps of a block
+// share the slices of 128 sums; what each has is added in their order. count is a multiple of 128.
+__global__ void __launch_bounds__(256) wgmma_add_slices(float* dweight, const float* weights, std::int64_t count,
+                                                        float* dbias, const float* biases, int c_out, int slices) {
+    const std::int64_t weight_blocks = count / 128;
+    const bool of_bias = blockIdx.x >= weight_blocks;
+    const std::int64_t width = of_bias ? c_out : count;
+    const int column = static_cast<int>(threadIdx.x) % 32, part = static_cast<int>(threadIdx.x) / 32;
+    const std::int64_t at = (blockIdx.x - (of_bias ? weight_blocks : 0)) * 128 + 4 * column;
+    Shared shared;
+    float4* const parts = shared.take<float4>(256);
+    float4 sum{};
+    const auto add = [&sum](const float4& more) {
+        sum.x += more.x;
+        sum.y += more.y;
+        sum.z += more.z;
+        sum.w += more.w;
+    };
+    if (at < width) {
+        const float* const from = (of_bias ? biases : weights) + at;
+#pragma unroll 4
+        for (int slice = part; slice < (of_bias ? 2 * slices : slices); slice += 8)
+            add(*reinterpret_cast<const float4*>(from + slice * width));
+    }
+    parts[threadIdx.x] = sum;
+    block_sync();
+    if (part != 0 || at >= width) return;
+    for (int other = 1; other < 8; ++other) add(parts[32 * other + column]);
+    float* const out = (of_bias ? dbias : dweight) + at;
+    out[0] += sum.x;
+    out[1] += sum.y;
+    out[2] += sum.z;
+    out[3] += sum.w;
 }
 
-// Calls use(Tile) with the tile of the layer's weight gradient.
-template <class Use>
-void with_weight_tile(const ConvParams& p, const Use& use) {
-    if (p.c_out % 64 == 0 && p.c_in % 64 == 0) return use(WgmmaWeightTile<64, 64, 1, 8>{});
-    if (p.c_out % 64 == 0) return use(WgmmaWeightTile<32, 64, 1, 12>{});
-    if (p.c_in % 96 == 0) return use(WgmmaWeightTile<32, 32, 3, 8>{});
-    if (p.c_in % 64 == 0) return use(WgmmaWeightTile<32, 32, 2, 10>{});
-    use(WgmmaWeightTile<32, 32, 1, 16>{});
+void launch_wgmma_add(float* dweight, const float* weights, float* dbias, const float* biases, int slices,
+                      const ConvParams& p, Stream& stream) {
+    launch(stream, "conv wgmma_add_slices", blocks_for(p.weight_count(), 128) + blocks_for(p.c_out, 128), 256,
+           Shared::shared_bytes_of<float4>(256), wgmma_add_slices, dweight, weights, p.weight_count(), dbias, biases,
+           static_cast<int>(p.c_out), slices);
 }
 
 inline void run_wgmma_backward_weight(View dweight, View dbias, ConstView dy, ConstView x, const ConvParams& p,

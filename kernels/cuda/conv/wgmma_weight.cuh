@@ -59,6 +59,70 @@ __device__ void add_pixels(float (&sum)[8], const unsigned char* dy, int thread)
         }
     }
 }
+
+// What one warpgroup multiplies and stores of a block's slice, from the stages that `full` says are there.
+template <class Tile>
+__device__ void multiply_slice(unsigned char* stages, std::uint64_t* full, std::uint64_t* empty, float* partial,
+                               int first, int last, int consumer, int c, int o, int kd, const WgmmaWeightShape& s) {
+    using namespace hopper;
+    constexpr int dy_at = Tile::chunks * Tile::chunk_bytes;
+    const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) % warpgroup / 32;
+    // Where this warpgroup's products start in x; with 32 outputs the second starts a line below the first.
+    const int chunk = Tile::chunks == 1 ? 0 : consumer;
+    const int start = Tile::chunks == 1 ? consumer * Tile::x_row : chunk * Tile::chunk_bytes;
+    const unsigned base = shared_address(stages);
+    float sum[Tile::products][Tile::sums];
+    int accumulate = 0, read = -1;
+    RingPlace ring;
+#pragma unroll 1
+    for (int block = first; block < last; ++block) {
+        barrier_wait(full + ring.stage, ring.parity, 300 + ring.stage);
+        const unsigned stage = base + ring.stage * Tile::stage_bytes;
+        const std::uint64_t a = matrix<Tile::dy_pixel>(stage + dy_at, 8 * Tile::dy_pixel, 8 * Tile::dy_pixel);
+        const std::uint64_t b = matrix<Tile::x_pixel>(stage + start, Tile::x_row, Tile::x_pixel);
+        products_fence();
+#pragma unroll
+        for (int k = 0; k < 4; ++k) {
+#pragma unroll
+            for (int i = 0; i < Tile::products; ++i)
+                multiply_add_warpgroup<1, 1>(sum[i], moved(a, 16 * Tile::dy_pixel * k),
+                                             moved(b, 2 * Tile::x_row * k + i * Tile::x_row), accumulate);
+            accumulate = 1;
+        }
+        products_commit();
+        products_wait<1>();
+        if (lane == 0 && read >= 0) barrier_arrive(empty + read);
+        read = ring.stage;
+        ring.advance(Tile::stages);
+    }
+    products_wait<0>();
+#pragma unroll
+    for (int i = 0; i < Tile::products; ++i)
+#pragma unroll
+        for (int r = 0; r < 2; ++r) {
+            const int m = 16 * warp + lane / 4 + 8 * r;
+            // With 32 outputs: product 0 holds kh 1, and below it kh 0; product 1 kh 2.
+            const int product = Tile::chunks == 1 ? consumer : i;
+            const int kh = Tile::by_kh ? consumer : 1 + product - m / Tile::outputs;
+            if (!Tile::by_kh && product == 1 && m >= Tile::outputs) continue;
+            float* out = partial +
+                         (((static_cast<std::int64_t>(blockIdx.y) * s.kernel_depth + kd) * 9 + 3 * kh) * s.c_in + c +
+                          chunk * Tile::inputs + 2 * (lane % 4)) *
+                             s.c_out +
+                         o + m % Tile::outputs;
+#pragma unroll
+            for (int kw = 0; kw < 3; ++kw) {
+#pragma unroll
+                for (int f = 0; f < Tile::inputs / 8; ++f) {
+                    const int at = 4 * (kw * Tile::inputs / 8 + f) + 2 * r;
+                    out[0] = sum[i][at];
+                    out[s.c_out] = sum[i][at + 1];
+                    out += 8 * s.c_out;
+                }
+                out += (s.c_in - Tile::inputs) * s.c_out;
+            }
+        }
+}
 #endif
 
 // partial (slices, taps, c_in, c_out), bias (slices, 2, c_out). blockIdx.x: (kd, input channels, output channels); y:
@@ -139,100 +203,9 @@ __global__ void __launch_bounds__(Tile::threads, 1)
         }
     } else {
         registers_increase<Tile::consumer_registers>();
-        const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) % warpgroup / 32;
-        const int consumer = group - 1;
-        // Where this warpgroup's products start in x; with 32 outputs the second starts a line below the first.
-        const int chunk = Tile::chunks == 1 ? 0 : consumer;
-        const int start = Tile::chunks == 1 ? consumer * Tile::x_row : chunk * Tile::chunk_bytes;
-        const unsigned base = shared_address(stages);
-        float sum[Tile::products][Tile::sums];
-        int accumulate = 0, read = -1;
-        RingPlace ring;
-#pragma unroll 1
-        for (int block = first; block < last; ++block) {
-            barrier_wait(full + ring.stage, ring.parity, 300 + ring.stage);
-            const unsigned stage = base + ring.stage * Tile::stage_bytes;
-            const std::uint64_t a = matrix<Tile::dy_pixel>(stage + dy_at, 8 * Tile::dy_pixel, 8 * Tile::dy_pixel);
-            const std::uint64_t b = matrix<Tile::x_pixel>(stage + start, Tile::x_row, Tile::x_pixel);
-            products_fence();
-#pragma unroll
-            for (int k = 0; k < 4; ++k) {
-#pragma unroll
-                for (int i = 0; i < Tile::products; ++i)
-                    multiply_add_warpgroup<1, 1>(sum[i], moved(a, 16 * Tile::dy_pixel * k),
-                                                 moved(b, 2 * Tile::x_row * k + i * Tile::x_row), accumulate);
-                accumulate = 1;
-            }
-            products_commit();
-            products_wait<1>();
-            if (lane == 0 && read >= 0) barrier_arrive(empty + read);
-            read = ring.stage;
-            ring.advance(Tile::stages);
-        }
-        products_wait<0>();
-#pragma unroll
-        for (int i = 0; i < Tile::products; ++i)
-#pragma unroll
-            for (int r = 0; r < 2; ++r) {
-                const int m = 16 * warp + lane / 4 + 8 * r;
-                // With 32 outputs: product 0 holds kh 1, and below it kh 0; product 1 kh 2.
-                const int product = Tile::chunks == 1 ? consumer : i;
-                const int kh = Tile::by_kh ? consumer : 1 + product - m / Tile::outputs;
-                if (!Tile::by_kh && product == 1 && m >= Tile::outputs) continue;
-                float* out = partial +
-                             (((static_cast<std::int64_t>(blockIdx.y) * s.kernel_depth + kd) * 9 + 3 * kh) * s.c_in +
-                              c + chunk * Tile::inputs + 2 * (lane % 4)) *
-                                 s.c_out +
-                             o + m % Tile::outputs;
-#pragma unroll
-                for (int kw = 0; kw < 3; ++kw) {
-#pragma unroll
-                    for (int f = 0; f < Tile::inputs / 8; ++f) {
-                        const int at = 4 * (kw * Tile::inputs / 8 + f) + 2 * r;
-                        out[0] = sum[i][at];
-                        out[s.c_out] = sum[i][at + 1];
-                        out += 8 * s.c_out;
-                    }
-                    out += (s.c_in - Tile::inputs) * s.c_out;
-                }
-            }
+        multiply_slice<Tile>(stages, full, empty, partial, first, last, group - 1, c, o, kd, s);
     }
 #endif
-}
-
-// dweight += the slices of weights (slices, count), dbias += those of biases (2 slices, c_out). Eight warps of a block
-// share the slices of 128 sums; what each has is added in their order. count is a multiple of 128.
-__global__ void __launch_bounds__(256) wgmma_add_slices(float* dweight, const float* weights, std::int64_t count,
-                                                        float* dbias, const float* biases, int c_out, int slices) {
-    const std::int64_t weight_blocks = count / 128;
-    const bool of_bias = blockIdx.x >= weight_blocks;
-    const std::int64_t width = of_bias ? c_out : count;
-    const int column = static_cast<int>(threadIdx.x) % 32, part = static_cast<int>(threadIdx.x) / 32;
-    const std::int64_t at = (blockIdx.x - (of_bias ? weight_blocks : 0)) * 128 + 4 * column;
-    Shared shared;
-    float4* const parts = shared.take<float4>(256);
-    float4 sum{};
-    const auto add = [&sum](const float4& more) {
-        sum.x += more.x;
-        sum.y += more.y;
-        sum.z += more.z;
-        sum.w += more.w;
-    };
-    if (at < width) {
-        const float* const from = (of_bias ? biases : weights) + at;
-#pragma unroll 4
-        for (int slice = part; slice < (of_bias ? 2 * slices : slices); slice += 8)
-            add(*reinterpret_cast<const float4*>(from + slice * width));
-    }
-    parts[threadIdx.x] = sum;
-    block_sync();
-    if (part != 0 || at >= width) return;
-    for (int other = 1; other < 8; ++other) add(parts[32 * other + column]);
-    float* const out = (of_bias ? dbias : dweight) + at;
-    out[0] += sum.x;
-    out[1] += sum.y;
-    out[2] += sum.z;
-    out[3] += sum.w;
 }
 
 // How many slices: so many that the blocks of 132 multiprocessors (the number is a constant: the order of the sums
@@ -288,11 +261,23 @@ void launch_wgmma_weight(const WgmmaWeightLaunch& of, float* partial, float* bia
            wgmma_backward_weight<Tile>, x_map, dy_map, partial, bias, of.shape);
 }
 
-inline void launch_wgmma_add(float* dweight, const float* weights, float* dbias, const float* biases, int slices,
-                             const ConvParams& p, Stream& stream) {
-    launch(stream, "conv wgmma_add_slices", blocks_for(p.weight_count(), 128) + blocks_for(p.c_out, 128), 256,
-           Shared::shared_bytes_of<float4>(256), wgmma_add_slices, dweight, weights, p.weight_count(), dbias, biases,
-           static_cast<int>(p.c_out), slices);
+inline bool fits_wgmma_backward_weight(const ConvParams& p, const DeviceFacts& facts) {
+    return fits_wgmma_counts(p, facts) && p.c_in % 32 == 0 && p.c_out % 32 == 0;
 }
+
+// Calls use(Tile) with the tile of the layer's weight gradient.
+template <class Use>
+void with_weight_tile(const ConvParams& p, const Use& use) {
+    if (p.c_out % 64 == 0 && p.c_in % 64 == 0) return use(WgmmaWeightTile<64, 64, 1, 8>{});
+    if (p.c_out % 64 == 0) return use(WgmmaWeightTile<32, 64, 1, 12>{});
+    if (p.c_in % 96 == 0) return use(WgmmaWeightTile<32, 32, 3, 8>{});
+    if (p.c_in % 64 == 0) return use(WgmmaWeightTile<32, 32, 2, 10>{});
+    use(WgmmaWeightTile<32, 32, 1, 16>{});
+}
+
+// dweight += the slices of weights (slices, count), dbias += those of biases (2 slices, c_out), in their order. Stands
+// in conv.cu for all.
+void launch_wgmma_add(float* dweight, const float* weights, float* dbias, const float* biases, int slices,
+                      const ConvParams& p, Stream& stream);
 
 }  // namespace cover::cuda::native::conv
