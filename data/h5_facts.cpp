@@ -101,7 +101,8 @@ private:
         d.type = {static_cast<H5Kind>(kind), whole_number<std::int64_t>(type.at(1)), type.at(2).get<bool>(),
                   type.at(3).get<bool>()};
         check(d, d.type.size >= 0 && d.type.size < (std::int64_t{1} << 31), "an impossible type");
-        check(d, !d.type.numeric() || d.type.size == 1 || d.type.size == 2 || d.type.size == 4 || d.type.size == 8,
+        const bool byte = d.type.size == 1 && d.type.kind == H5Kind::integer;
+        check(d, !d.type.numeric() || byte || d.type.size == 2 || d.type.size == 4 || d.type.size == 8,
               "an impossible type");
         d.shape = whole_numbers<std::int64_t>(j.at("shape"));
         d.attributes = parse_attributes(j.at("attributes"));
