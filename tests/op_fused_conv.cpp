@@ -304,6 +304,21 @@ TEST_CASE("fused_conv_backward_weight: every row, values with all their bits") {
     check_table(fused_weight_test(Values::random));
 }
 
+TEST_CASE("fused_conv: rungs 5 and 6 of CUDA where a block takes more than one tile") {
+    FusedConvParams p;
+    p.conv = {1584, {2, 1, 1, 1}, 32, 32, 3};  // a tile an image
+    p.parts[0] = {32, 4, 0.25, Resampling::none};
+    p.groups = 4;
+    const auto check = [&](const auto& test) {
+        for (const auto& row : test.table)
+            if (row.device != Device::cpu && device_stream(row.device) &&
+                row.can_run(p, *device_stream(row.device)->facts))
+                CHECK_MESSAGE(check_row(test, row, p) == "", test.op, ":", row.name);
+    };
+    check(fused_conv_test(Values::coarse));
+    check(fused_weight_test(Values::coarse));
+}
+
 TEST_CASE("fused_conv: by hand") {
     // x = -2, 4 has mean 1 and deviation 3: xhat -1, 1; times 2 plus 1: -1, 3; LeakyReLU 0.25: -0.25, 3. Pooled over
     // a row of two and two rows: 3. Kernel 1: 3 * 10 + 5.
