@@ -118,6 +118,8 @@ private:
         check(d, fits, "an impossible shape");
         if (empty) bytes = 0;
         if (j.contains("strings")) {
+            check(d, d.type.kind == H5Kind::string && d.type.size == 0,
+                  "the text of what is no string of variable length");
             d.strings = j["strings"].get<std::vector<std::string>>();
             check(d, static_cast<std::int64_t>(d.strings.size()) == d.count(),
                   "another number of strings than it says");
