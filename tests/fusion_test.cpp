@@ -4,6 +4,7 @@
 #include <set>
 
 #include "cover/trainer.h"
+#include "kernels/catalogue.h"
 #include "kernels/fused_conv.h"
 #include "nn/init.h"
 #include "tests/op_rows.h"
@@ -12,10 +13,12 @@
 namespace cover {
 namespace {
 
-ModelConfig small_network(int dims) {
+// On a CUDA device one whose every layer behind the first rung 6 takes, joined ones included.
+ModelConfig small_network(int dims, Device device = Device::cpu) {
     ModelConfig config;
     config.spatial_dims = dims;
     config.channels = {8, 16, 24, 32, 40, 32, 24, 16, 8};
+    if (device == Device::cuda) config.channels = {32, 64, 64, 64, 64, 64, 64, 64, 32};
     return config;
 }
 
@@ -42,7 +45,7 @@ Step step_of(int dims, std::int64_t side, std::int64_t batch, DType dtype, Strea
     stream.profile = &profile;
     stream.fuse = fuse;
     if (!fuse) stream.selection = nullptr;
-    Model model(small_network(dims), dtype, stream.device);
+    Model model(small_network(dims, stream.device), dtype, stream.device);
     initialise(model.parameters(), 7);
     const Views views = random_views(dims, side, batch, real_type(dtype), stream.device);
     Step step{forward_backward(model, views, LossTerms::both, stream), {}, {}};
@@ -78,7 +81,7 @@ std::vector<KernelSelection> choices(Device device, DType dtype) {
     for (const auto& row : fused_conv_table()) {
         if (row.device != device || row.dtype != dtype) continue;
         if (device == Device::cuda)
-            out.push_back({{{"fused_conv", row.name}}});
+            out.push_back(selection_of({text("fused_conv:", row.name)}));
         else if (out.empty())
             out.emplace_back();
     }
@@ -94,6 +97,8 @@ void compare_with_plain(int dims, DType dtype, const Stream& stream) {
         text(name_of(stream.device), ", ", name_of(dtype), ", ", dims, "D, ", named ? *named : "", ": ");
     CHECK_MESSAGE(ran(fused, {"fused_conv"}, named ? *named : ""), at);
     CHECK_MESSAGE(ran(fused, fused_ops), at);
+    if (const std::string* weight = wanted_row("fused_conv_backward_weight", stream))
+        CHECK_MESSAGE(ran(fused, {"fused_conv_backward_weight"}, *weight), at);
     CHECK_MESSAGE(!ran(fused, {"concat"}), at);
     CHECK_MESSAGE((ran(plain, {"conv", "concat", "split"}) && !ran(plain, {"fused_conv"})), at);
     // Statistics are summed in another order; in bfloat16 a value at the edge of a rounding then falls to its other

@@ -305,15 +305,30 @@ TEST_CASE("fused_conv_backward_weight: every row, values with all their bits") {
 }
 
 TEST_CASE("fused_conv: rungs 5 and 6 of CUDA where a block takes more than one tile") {
-    FusedConvParams p;
-    p.conv = {1584, {2, 1, 1, 1}, 32, 32, 3};  // a tile an image
-    p.parts[0] = {32, 4, 0.25, Resampling::none};
-    p.groups = 4;
+    // A tile an image. On a device enough of them for every ring of stages to come round, whole tiles and halved ones.
+    const auto layer = [](std::int64_t n, std::int64_t first, std::int64_t second, std::int64_t c_out) {
+        FusedConvParams p;
+        p.conv = {n, {2, 1, 1, 1}, first + second, c_out, 3};
+        p.parts[0] = {first, first / 8, 0.25, Resampling::none};
+        if (second > 0) p.parts[1] = {second, second / 8, 0.25, Resampling::none};
+        p.groups = c_out / 8;
+        return p;
+    };
     const auto check = [&](const auto& test) {
-        for (const auto& row : test.table)
-            if (row.device != Device::cpu && device_stream(row.device) &&
-                row.can_run(p, *device_stream(row.device)->facts))
-                CHECK_MESSAGE(check_row(test, row, p) == "", test.op, ":", row.name);
+        for (const auto& row : test.table) {
+            const Stream* stream = row.device == Device::cpu ? nullptr : device_stream(row.device);
+            if (!stream || narrowed().device.value_or(row.device) != row.device) continue;
+            std::vector<FusedConvParams> layers{layer(1584, 32, 0, 32)};
+            if (row.device == Device::cuda)
+                layers = {layer(6400, 32, 0, 32),  layer(6400, 64, 0, 64),   layer(6400, 32, 0, 64),
+                          layer(6400, 64, 0, 128), layer(6400, 64, 128, 64), layer(6400, 32, 64, 32),
+                          layer(6400, 64, 0, 32)};
+            for (const FusedConvParams& p : layers)
+                if (row.can_run(p, *stream->facts)) {
+                    const std::string sentence = check_row(test, row, p);
+                    CHECK_MESSAGE(sentence == "", test.op, ":", row.name, " ", describe_fused(p), ": ", sentence);
+                }
+        }
     };
     check(fused_conv_test(Values::coarse));
     check(fused_weight_test(Values::coarse));

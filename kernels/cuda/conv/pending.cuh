@@ -206,7 +206,7 @@ __device__ void pool_pixels(bfloat16* to, const OwnPart& own, int n, const HaloT
                     part.x + own.channel +
                     (((std::int64_t{at.plane} * planes + plane) * part.h + 2 * row) * part.w + 2 * column) *
                         part.channels;
-#pragma unroll (Staged::loads)
+#pragma unroll(Staged::loads)
                 for (int i = 0; i < 4; ++i) {
                     const uint4 piece_of = *reinterpret_cast<const uint4*>(corner + (i / 2 * part.w + i % 2) *
                                                                                         std::int64_t{part.channels});
@@ -214,6 +214,8 @@ __device__ void pool_pixels(bfloat16* to, const OwnPart& own, int n, const HaloT
                     const bool is_first = i == 0 && plane == 0;
 #pragma unroll
                     for (int k = 0; k < 4; ++k) {
+                        // A NaN is passed over, where the plain pool keeps one that comes first: statistics would be
+                        // NaN already.
                         largest[k] = is_first ? words[k] : max_bf16x2(largest[k], words[k]);
                         smallest[k] = is_first ? words[k] : min_bf16x2(smallest[k], words[k]);
                     }
