@@ -72,8 +72,8 @@ TEST_CASE("program: bench step prints one JSON object") {
     CHECK(json["peak_bytes"] > 1 << 20);
     bool conv = false;
     for (const auto& cost : json["profile"])
-        conv =
-            conv || (cost["op"].get<std::string>().rfind("conv:", 0) == 0 && cost["calls"] == 28 && cost["bytes"] > 0);
+        conv = conv ||
+               (cost["op"].get<std::string>().rfind("fused_conv:", 0) == 0 && cost["calls"] == 28 && cost["bytes"] > 0);
     CHECK(conv);
 }
 
