@@ -85,14 +85,13 @@ void Block::begin(const Settings& settings, uint3 block_index) {
         if (meetings_.size() < warps) meetings_.resize(warps);
         for (std::vector<Meeting>& meetings : meetings_) meetings.reserve(warp_size);
         products_begun_.resize(warps);
-        warpgroup_syncs_.resize((warps + 3) / 4);
     }
     random_ = settings.seed;
     returned_ = at_barrier_ = ready_first_ = ready_count_ = 0;
     for (std::vector<Meeting>& meetings : meetings_) meetings.clear();
     barriers_.clear();
     boxes_.clear();
-    std::fill(warpgroup_syncs_.begin(), warpgroup_syncs_.end(), std::array<int, 16>{});
+    warpgroup_syncs_ = {};
     std::fill(products_begun_.begin(), products_begun_.end(), 0);
     shared_.begin_block(settings.grid->shared_bytes);
     for (std::uint32_t i = 0; i < count_; ++i) {

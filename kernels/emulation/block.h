@@ -163,8 +163,12 @@ private:
 
     std::vector<Barrier> barriers_;
     std::vector<BoxCopy> boxes_;
-    std::vector<std::array<int, 16>> warpgroup_syncs_;  // by warpgroup and number: how many threads wait
-    std::vector<std::int64_t> products_begun_;          // by warp
+    struct WarpgroupSync {
+        int group = -1;  // whose it is
+        std::uint32_t waiting = 0;
+    };
+    std::array<WarpgroupSync, 16> warpgroup_syncs_;  // by number
+    std::vector<std::int64_t> products_begun_;       // by warp
 
     bool discarding_ = false;
     std::exception_ptr error_;
