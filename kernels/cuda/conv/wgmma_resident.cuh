@@ -157,7 +157,8 @@ std::int64_t resident_weight_bytes(const ConvParams& p) {
 
 // Stages that fit beside the weights; 0 where the layer has no place here. Where the warpgroups take turns there must
 // be more than a tile has steps: the one that waits for its next tile then waits for no phase but the current one of a
-// barrier, whose parity would not tell it from the one before the last.
+// barrier, whose parity would not tell it from the one before the last. This holds where boxes land stage by stage in
+// the order in which they were asked for, as they do in practice; PTX does not promise it.
 template <class Tile>
 int resident_stages(const ConvParams& p, std::int64_t shared_bytes) {
     const std::int64_t steps = p.kernel_depth() * (p.c_in / Tile::depth);
