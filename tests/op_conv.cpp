@@ -140,18 +140,18 @@ TEST_CASE("conv_backward_weight: every row") { check_table(conv_backward_weight_
 
 // check_table() samples its cases on the emulated device; these meet every kernel of a rung there: pixels one below,
 // at and one above a tile's sides, channels in whole and broken chunks, weights that stay and weights that travel.
+const std::vector<ConvParams> broken_tiles = {{1, {2, 1, 17, 15}, 40, 32, 3}, {1, {2, 1, 16, 16}, 80, 64, 3},
+                                              {1, {2, 1, 23, 9}, 16, 40, 3},  {2, {3, 3, 9, 17}, 8, 24, 3},
+                                              {1, {2, 1, 7, 31}, 24, 72, 1},  {2, {2, 1, 9, 33}, 1, 40, 3},
+                                              {1, {3, 2, 8, 5}, 1, 8, 3}};
 template <class Run>
-void check_rung(const RowTest<ConvParams, Run>& test, const std::string& name) {
-    const ConvParams cases[] = {{1, {2, 1, 17, 15}, 40, 32, 3}, {1, {2, 1, 16, 16}, 80, 64, 3},
-                                {1, {2, 1, 23, 9}, 16, 40, 3},  {2, {3, 3, 9, 17}, 8, 24, 3},
-                                {1, {2, 1, 7, 31}, 24, 72, 1},  {2, {2, 1, 9, 33}, 1, 40, 3},
-                                {1, {3, 2, 8, 5}, 1, 8, 3}};
+void check_rung(const RowTest<ConvParams, Run>& test, const std::string& name,
+                const std::vector<ConvParams>& cases = broken_tiles) {
     std::size_t checked = 0;
     for (const auto& row : test.table) {
-        const Stream* stream = device_stream(row.device);
-        if (row.name != name || !stream) continue;
+        if (row.name != name || !device_stream(row.device)) continue;
         for (const ConvParams& params : cases) {
-            if (!row.can_run(params, *stream->facts)) continue;
+            if (!row.can_run(params, *row_stream(row, params)->facts)) continue;
             ++checked;
             const std::string sentence = check_row(test, row, params);
             CHECK_MESSAGE(sentence.empty(), row.name, " ", describe_conv(params), ": ", sentence);
@@ -166,6 +166,17 @@ TEST_CASE("conv: rungs 4 and 5 of CUDA at the edges of their tiles") {
         check_rung(conv_backward_data_test(), name);
         check_rung(conv_backward_weight_test(), name);
     }
+}
+
+// Each kernel of the rung, most with so many tiles to a block of the emulation that it meets each stage again.
+TEST_CASE("conv: rung 6 of CUDA at the edges of its tiles") {
+    const std::vector<ConvParams> cases = {
+        {3, {2, 1, 33, 41}, 32, 32, 3}, {2, {2, 1, 33, 41}, 32, 64, 3},  {2, {2, 1, 24, 40}, 64, 64, 3},
+        {1, {2, 1, 17, 23}, 64, 32, 3}, {1, {2, 1, 17, 23}, 96, 32, 3},  {1, {3, 3, 9, 17}, 96, 32, 3},
+        {1, {2, 1, 17, 23}, 32, 96, 3}, {1, {2, 1, 17, 31}, 64, 128, 3}, {1, {3, 2, 9, 9}, 128, 64, 3}};
+    check_rung(conv_test(), "cuda_6_wgmma", cases);
+    check_rung(conv_backward_data_test(), "cuda_6_wgmma", cases);
+    check_rung(conv_backward_weight_test(), "cuda_6_wgmma", cases);
 }
 
 TEST_CASE("conv: rung 5 of CUDA where a block takes more than one tile") {

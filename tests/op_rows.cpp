@@ -81,6 +81,19 @@ const Narrowed& narrowed() {
     return instance;
 }
 
+Stream& emulated_hopper(int threads) {
+    static const DeviceFacts facts = [] {
+        DeviceFacts of = *device_stream(Device::emulated)->facts;
+        of.compute_capability = 90;
+        of.shared_memory_per_block = 227 * 1024;
+        return of;
+    }();
+    static std::map<int, Stream> streams;
+    Stream& stream = streams.try_emplace(threads, *device_stream(Device::emulated, threads)).first->second;
+    stream.facts = &facts;
+    return stream;
+}
+
 std::vector<Device> devices() {
     std::vector<Device> found;
     for (const Device device : {Device::emulated, Device::cuda})

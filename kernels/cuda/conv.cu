@@ -7,9 +7,7 @@
 #include "kernels/cuda/conv/tensor_weight.cuh"
 #include "kernels/cuda/conv/tile.cuh"
 #include "kernels/cuda/conv/tile_weight.cuh"
-#if defined(__CUDACC__)
 #include "kernels/cuda/conv/wgmma_rows.cuh"
-#endif
 #include "kernels/cuda/op_rows.h"
 
 namespace cover::cuda::COVER_CUDA_BUILD {
@@ -110,9 +108,7 @@ std::span<const ConvVariant> conv_rows() {
          true},
         {"cuda_5_ldmatrix", this_device, DType::bfloat16, Math::exact, conv::fits_rung_5, conv::run_rung_5_forward,
          true},
-#if defined(__CUDACC__)  // the emulation knows neither wgmma nor the TMA
         {"cuda_6_wgmma", this_device, DType::bfloat16, Math::exact, conv::fits_wgmma, conv::run_wgmma_forward, true},
-#endif
     };
     return rows;
 }
@@ -130,10 +126,8 @@ std::span<const ConvBackwardDataVariant> conv_backward_data_rows() {
          conv::run_tensor_backward_data, true},
         {"cuda_5_ldmatrix", this_device, DType::bfloat16, Math::exact, conv::fits_matrices,
          conv::run_matrix_backward_data, true},
-#if defined(__CUDACC__)
         {"cuda_6_wgmma", this_device, DType::bfloat16, Math::exact, conv::fits_wgmma_backward_data,
          conv::run_wgmma_backward_data, true},
-#endif
     };
     return rows;
 }
@@ -149,10 +143,8 @@ std::span<const ConvBackwardWeightVariant> conv_backward_weight_rows() {
          conv::run_tensor_backward_weight, true},
         {"cuda_5_ldmatrix", this_device, DType::bfloat16, Math::exact, conv::fits_rung_5,
          conv::run_rung_5_backward_weight, true},
-#if defined(__CUDACC__)
         {"cuda_6_wgmma", this_device, DType::bfloat16, Math::exact, conv::fits_wgmma_backward_weight,
          conv::run_wgmma_backward_weight, true},
-#endif
     };
     return rows;
 }

@@ -1,9 +1,7 @@
 // The rows of the fused convolution: rungs of the convolution's ladder that read what is pending (conv/pending.cuh).
 #include "kernels/cuda/conv/fused.cuh"
 #include "kernels/cuda/conv/fused_weight.cuh"
-#if defined(__CUDACC__)
 #include "kernels/cuda/conv/wgmma_fused_rows.cuh"
-#endif
 #include "kernels/cuda/op_rows.h"
 
 namespace cover::cuda::COVER_CUDA_BUILD {
@@ -69,9 +67,7 @@ std::span<const FusedConvVariant> fused_conv_rows() {
     static constexpr FusedConvVariant rows[] = {
         {"cuda_5_ldmatrix", this_device, DType::bfloat16, Math::exact, conv::fits_fused_matrices,
          conv::run_fused_forward},
-#if defined(__CUDACC__)  // the emulation knows neither wgmma nor the TMA
         {"cuda_6_wgmma", this_device, DType::bfloat16, Math::exact, conv::fits_wgmma_fused, conv::run_wgmma_fused},
-#endif
     };
     return rows;
 }
@@ -85,10 +81,8 @@ std::span<const FusedConvBackwardWeightVariant> fused_conv_backward_weight_rows(
     static constexpr FusedConvBackwardWeightVariant rows[] = {
         {"cuda_5_ldmatrix", this_device, DType::bfloat16, Math::exact, conv::fits_fused_matrices,
          conv::run_fused_backward_weight},
-#if defined(__CUDACC__)
         {"cuda_6_wgmma", this_device, DType::bfloat16, Math::exact, conv::fits_wgmma_fused_weight,
          conv::run_wgmma_fused_weight},
-#endif
     };
     return rows;
 }

@@ -18,20 +18,15 @@ namespace {
 
 constinit thread_local Block* running_block = nullptr;
 
-constexpr unsigned everyone = ~0u;
-
-// Unwinds the stack of a thread that will not go on.
-struct Discarded {};
+}  // namespace
 
 // SplitMix64.
-std::uint64_t next_random(std::uint64_t& state) {
-    std::uint64_t z = state += 0x9e3779b97f4a7c15u;
+std::uint64_t Block::next_random() {
+    std::uint64_t z = random_ += 0x9e3779b97f4a7c15u;
     z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
     z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
     return z ^ (z >> 31);
 }
-
-}  // namespace
 
 Block& Block::of_this_thread() {
     thread_local Block block;
@@ -57,10 +52,14 @@ void Block::run(const Settings& settings, uint3 block_index) {
     if (!error_ && returned_ < count_)
         error_ = std::make_exception_ptr(Error(
             ErrorKind::device,
-            text(place(), "no thread can go on: ", who_waits_where(threads_, count_),
+            text(place(), "no thread can go on: ", who_waits_where(threads_, count_, barriers_),
                  ". Every thread of a block must come to the same block_sync, and every lane that a mask names to "
-                 "the same collective; move the call out of the branch, or the early return behind it")));
+                 "the same collective; move the call out of the branch, or the early return behind it",
+                 barriers_.empty() ? ""
+                                   : ". A barrier's phase needs all its arrivals and all bytes that they announced")));
     discard_waiting();
+    if (const std::string left = error_ ? "" : left_under_way(); !left.empty())
+        error_ = std::make_exception_ptr(Error(ErrorKind::device, place() + left));
     end();
     if (error_) {
         acquire(settings.launch);
@@ -85,10 +84,15 @@ void Block::begin(const Settings& settings, uint3 block_index) {
         const std::size_t warps = (count_ + warp_size - 1) / warp_size;
         if (meetings_.size() < warps) meetings_.resize(warps);
         for (std::vector<Meeting>& meetings : meetings_) meetings.reserve(warp_size);
+        products_begun_.resize(warps);
     }
     random_ = settings.seed;
     returned_ = at_barrier_ = ready_first_ = ready_count_ = 0;
     for (std::vector<Meeting>& meetings : meetings_) meetings.clear();
+    barriers_.clear();
+    boxes_.clear();
+    warpgroup_syncs_ = {};
+    std::fill(products_begun_.begin(), products_begun_.end(), 0);
     shared_.begin_block(settings.grid->shared_bytes);
     for (std::uint32_t i = 0; i < count_; ++i) {
         threads_[i].state = ThreadState::unstarted;
@@ -142,6 +146,9 @@ void Block::run_thread(Thread& thread, Fiber& self) {
     continue_as(thread);
     try {
         settings_.body->call(settings_.body->context);
+        if (!thread.products.empty())
+            fail(ErrorKind::device, text(place(), "thread ", number_of(thread),
+                                         " returns while products are under way; end with products_wait<0>()"));
     } catch (const Discarded&) {
     } catch (...) {
         if (!error_) error_ = std::current_exception();
@@ -158,6 +165,7 @@ void Block::run_thread(Thread& thread, Fiber& self) {
     }
     thread.completed_copies = 0;
     thread.committed_groups = 0;
+    thread.products.clear();
 }
 
 // One that begins with the thread that is handed over.
@@ -217,9 +225,10 @@ void Block::push_ready(std::uint32_t thread) {
 }
 
 Thread* Block::take_ready() {
+    while (ready_count_ == 0 && returned_ < count_ && !boxes_.empty() && !discarding_) land_a_box();
     if (ready_count_ == 0) return nullptr;
     if (settings_.order == FiberOrder::random) {
-        const std::uint64_t pick = ready_first_ + next_random(random_) % ready_count_;
+        const std::uint64_t pick = ready_first_ + next_random() % ready_count_;
         std::swap(ready_[ready_first_], ready_[pick % count_]);
     }
     Thread* thread = &threads_[ready_[ready_first_]];

@@ -1,6 +1,9 @@
 #include "kernels/emulation/collectives.h"
 
+#include <array>
 #include <bit>
+
+#include "kernels/emulation/hopper_execution.h"
 
 namespace cover::cuda::emulated {
 namespace {
@@ -127,6 +130,9 @@ const char* name_of(Collective collective) {
     case Collective::load_matrix_x2_transposed: return "load_matrix_x2_transposed";
     case Collective::multiply_add_bf16: return "multiply_add_bf16";
     case Collective::multiply_add_tf32: return "multiply_add_tf32";
+    case Collective::barrier_wait: return "barrier_wait";
+    case Collective::warpgroup_sync: return "warpgroup_sync";
+    case Collective::products_wait: return "products_wait";
     }
     return "?";
 }
@@ -134,7 +140,9 @@ const char* name_of(Collective collective) {
 void exchange(Collective collective, unsigned mask, void* const* operands) {
     switch (collective) {
     case Collective::block_sync:
-    case Collective::warp_sync: return;
+    case Collective::warp_sync:
+    case Collective::barrier_wait:
+    case Collective::warpgroup_sync: return;
     case Collective::shuffle:
     case Collective::shuffle_down:
     case Collective::shuffle_xor: return exchange_shuffle(collective, mask, operands);
@@ -144,6 +152,12 @@ void exchange(Collective collective, unsigned mask, void* const* operands) {
     case Collective::load_matrix_x2_transposed: return exchange_matrices(2, true, operands);
     case Collective::multiply_add_bf16: return multiply_add_bf16_fragments(operands);
     case Collective::multiply_add_tf32: return multiply_add_tf32_fragments(operands);
+    case Collective::products_wait: {
+        std::array<ProductQueue::Wait*, warp_size> lanes;
+        for (std::size_t lane = 0; lane < warp_size; ++lane)
+            lanes[lane] = static_cast<ProductQueue::Wait*>(operands[lane]);
+        return ProductQueue::complete(lanes);
+    }
     }
 }
 

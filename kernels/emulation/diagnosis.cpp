@@ -45,22 +45,31 @@ std::string missing_lanes(const std::vector<Thread>& threads, std::size_t count,
     return text(missing.size() == 1 ? "lane " : "lanes ", ranges(missing));
 }
 
-std::string what_it_does(const std::vector<Thread>& threads, std::size_t count, std::size_t number) {
+std::string what_it_does(const std::vector<Thread>& threads, std::size_t count, const std::vector<Barrier>& barriers,
+                         std::size_t number) {
     const Thread& thread = threads[number];
     if (thread.state == ThreadState::returned) return "returned";
     if (thread.state != ThreadState::waiting) return "can run";
     const std::string at =
         text(" at ", name_of(thread.collective), " (", thread.where.file_name(), ":", thread.where.line(), ")");
     if (thread.collective == Collective::block_sync) return "wait" + at;
+    if (thread.collective == Collective::warpgroup_sync) return text("wait", at, " number ", thread.number);
+    if (thread.collective == Collective::barrier_wait) {
+        const Barrier& barrier = barriers[thread.barrier];
+        return text("wait", at, " for phase ", barrier.phase, ", parity ", thread.parity, ", of the barrier at byte ",
+                    barrier.offset, " of shared memory, where ", barrier.missing, " of ", barrier.arrivals,
+                    " arrivals and ", barrier.bytes, " bytes are missing");
+    }
     return text("wait", at, " with mask ", hexadecimal(thread.mask), " for ", missing_lanes(threads, count, number));
 }
 
 }  // namespace
 
-std::string who_waits_where(const std::vector<Thread>& threads, std::size_t count) {
+std::string who_waits_where(const std::vector<Thread>& threads, std::size_t count,
+                            const std::vector<Barrier>& barriers) {
     std::vector<std::pair<std::string, std::vector<std::size_t>>> groups;
     for (std::size_t number = 0; number < count; ++number) {
-        std::string what = what_it_does(threads, count, number);
+        std::string what = what_it_does(threads, count, barriers, number);
         std::size_t group = 0;
         while (group < groups.size() && groups[group].first != what) ++group;
         if (group == groups.size()) groups.push_back({std::move(what), {}});

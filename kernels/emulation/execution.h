@@ -42,6 +42,10 @@ enum class Collective : std::uint8_t {
     load_matrix_x2_transposed,
     multiply_add_bf16,
     multiply_add_tf32,
+    // Of Hopper alone (hopper_execution.h).
+    barrier_wait,
+    warpgroup_sync,
+    products_wait,
 };
 
 // What a lane brings to a collective and takes from it.

@@ -112,4 +112,41 @@ void commit_copies() { block_of_kernel("copy_commit").commit_copies(); }
 
 const Copy* next_completed_copy(int pending) { return block_of_kernel("copy_wait").next_completed_copy(pending); }
 
+std::uint32_t shared_offset(const void* at, const std::source_location& where) {
+    return block_of_kernel("shared_address").shared_offset(at, where);
+}
+
+void* all_of_shared() { return block_of_kernel("COVER_SHARED_MEMORY").all_of_shared(); }
+
+std::uint64_t begin_barrier(const void* at, unsigned arrivals, const std::source_location& where) {
+    return block_of_kernel("barrier_init").begin_barrier(at, arrivals, where);
+}
+
+void arrive(std::uint64_t word, std::uint64_t bytes, const std::source_location& where) {
+    block_of_kernel("barrier_arrive").arrive(word, bytes, where);
+}
+
+void wait_for_phase(std::uint64_t word, unsigned parity, const std::source_location& where) {
+    block_of_kernel("barrier_wait").wait_for_phase(word, parity, where);
+}
+
+void begin_box(void* shared, const BoxedTensor& tensor, std::uint64_t barrier, int rank,
+               const std::array<int, 5>& corner, const std::source_location& where) {
+    block_of_kernel("copy_box").begin_box(shared, tensor, barrier, rank, corner, where);
+}
+
+void wait_for_warpgroup(int number, const std::source_location& where) {
+    block_of_kernel("warpgroup_sync").wait_for_warpgroup(number, where);
+}
+
+void begin_product(const Product& product, const std::source_location& where) {
+    block_of_kernel("multiply_add_warpgroup").begin_product(product, where);
+}
+
+void commit_products() { block_of_kernel("products_commit").commit_products(); }
+
+void complete_products(int pending, const std::source_location& where) {
+    block_of_kernel("products_wait").complete_products(pending, where);
+}
+
 }  // namespace cover::cuda::emulated

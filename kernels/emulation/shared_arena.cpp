@@ -66,6 +66,12 @@ bool SharedArena::holds(const void* at, std::size_t bytes) const {
     });
 }
 
+std::pair<std::size_t, std::size_t> SharedArena::first_piece() const {
+    if (pieces_.empty()) return {0, 0};
+    const auto begin = static_cast<std::size_t>(pieces_.front().at - pages_.data());
+    return {begin, begin + pieces_.front().bytes};
+}
+
 std::string SharedArena::end_block() {
     if (launched_ == 0) return "";
     if (address_sanitizer()) {  // it has reported what would be found here

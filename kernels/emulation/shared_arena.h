@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "kernels/emulation/fiber.h"
@@ -22,6 +23,11 @@ public:
     void* piece(int index, std::size_t bytes, std::size_t used);
     // Whether these bytes lie in one piece.
     bool holds(const void* at, std::size_t bytes) const;
+    std::size_t launched() const { return launched_; }
+    // Where the first piece begins and ends in data(); 0 and 0 where there is none.
+    std::pair<std::size_t, std::size_t> first_piece() const;
+    // Multiples of 4,096 from here on are multiples in memory, too.
+    unsigned char* data() const { return pages_.data(); }
     // Empty, or a sentence about a fence that was written to.
     std::string end_block();
 

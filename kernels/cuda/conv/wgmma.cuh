@@ -11,7 +11,7 @@
 #include "kernels/cuda/conv/geometry.cuh"
 #include "kernels/cuda/hopper.h"
 
-namespace cover::cuda::native::conv {
+namespace cover::cuda::COVER_CUDA_BUILD::conv {
 
 struct WgmmaShape {
     int n, d, h, w, c_in, c_out;
@@ -154,12 +154,12 @@ __device__ void multiply_tile(float (&sum)[Tile::own][Tile::outputs / 2], int st
 
 template <class Tile>
 __global__ void __launch_bounds__(Tile::threads, 1)
-    wgmma_conv(const __grid_constant__ CUtensorMap in, const __grid_constant__ CUtensorMap weight,
+    wgmma_conv(const __grid_constant__ hopper::TensorMap in, const __grid_constant__ hopper::TensorMap weight,
                std::uint16_t* __restrict__ out, const float* __restrict__ bias, WgmmaShape s) {
 #if COVER_SM90A
     using namespace hopper;
-    extern __shared__ __align__(128) unsigned char cover_shared_memory[];
-    unsigned char* const pixels = cover_shared_memory + (1024 - shared_address(cover_shared_memory) % 1024) % 1024;
+    COVER_SHARED_MEMORY(all);
+    unsigned char* const pixels = all + (1024 - shared_address(all) % 1024) % 1024;
     unsigned char* const weights = pixels + Tile::pixel_stages * Tile::pixel_bytes;
     auto* const pixels_full = reinterpret_cast<std::uint64_t*>(weights + Tile::weight_stages * Tile::weight_bytes);
     auto* const pixels_empty = pixels_full + Tile::pixel_stages;
@@ -355,12 +355,12 @@ void launch_wgmma(void* out, const void* in, const void* packed, const float* bi
     const int output_groups = s.c_out / Tile::outputs, most = hopper::multiprocessors();
     const int pixel_tiles = (s.pixel_blocks + Tile::blocks - 1) / Tile::blocks;
     set_tiles(s, pixel_tiles, output_groups, most);
-    const CUtensorMap in_map =
+    const hopper::TensorMap in_map =
         hopper::tensor_map<5>(in, {p.c_in, p.grid.w, p.grid.h, p.grid.d, p.n}, {Tile::depth, 10, 10, 1, 1});
-    const CUtensorMap weight_map =
+    const hopper::TensorMap weight_map =
         hopper::tensor_map<2>(packed, {p.c_in, p.taps() * p.c_out}, {Tile::depth, Tile::outputs});
     launch(stream, "conv wgmma_conv", dim3(static_cast<unsigned>(s.tiles < most ? s.tiles : most)), Tile::threads,
            Tile::shared_bytes, wgmma_conv<Tile>, in_map, weight_map, static_cast<std::uint16_t*>(out), bias, s);
 }
 
-}  // namespace cover::cuda::native::conv
+}  // namespace cover::cuda::COVER_CUDA_BUILD::conv

@@ -25,7 +25,7 @@
 #include "kernels/cuda/conv/wgmma_moments.cuh"
 #include "kernels/cuda/conv/wgmma_resident.cuh"
 
-namespace cover::cuda::native::conv {
+namespace cover::cuda::COVER_CUDA_BUILD::conv {
 
 #if COVER_SM90A
 
@@ -47,14 +47,15 @@ __device__ void prepare_stage(unsigned char* stage, int block_bytes, unsigned bo
 
 template <class Tile>
 __global__ void __launch_bounds__(fused_threads, 1)
-    wgmma_fused_resident(const __grid_constant__ CUtensorMap first_map, const __grid_constant__ CUtensorMap second_map,
-                         const __grid_constant__ CUtensorMap weight, const __grid_constant__ WgmmaInput input,
+    wgmma_fused_resident(const __grid_constant__ hopper::TensorMap first_map,
+                         const __grid_constant__ hopper::TensorMap second_map,
+                         const __grid_constant__ hopper::TensorMap weight, const __grid_constant__ WgmmaInput input,
                          std::uint16_t* __restrict__ out, const float* __restrict__ bias, UnitMoments* moments,
                          WgmmaShape s, int stages) {
 #if COVER_SM90A
     using namespace hopper;
-    extern __shared__ __align__(128) unsigned char cover_shared_memory[];
-    unsigned char* const weights = cover_shared_memory + (1024 - shared_address(cover_shared_memory) % 1024) % 1024;
+    COVER_SHARED_MEMORY(all);
+    unsigned char* const weights = all + (1024 - shared_address(all) % 1024) % 1024;
     const int steps = s.kernel_depth * (s.c_in / Tile::depth);
     unsigned char* const pixels = weights + (Tile::resident ? steps * 9 * Tile::weight_bytes : 0);
     unsigned char* const coarse = pixels + stages * Tile::stage_bytes;
@@ -214,14 +215,15 @@ inline constexpr int fused_streamed_bytes = static_cast<int>(Tile::shared_bytes)
 
 template <class Tile>
 __global__ void __launch_bounds__(fused_threads, 1)
-    wgmma_fused_streamed(const __grid_constant__ CUtensorMap first_map, const __grid_constant__ CUtensorMap second_map,
-                         const __grid_constant__ CUtensorMap weight, const __grid_constant__ WgmmaInput input,
+    wgmma_fused_streamed(const __grid_constant__ hopper::TensorMap first_map,
+                         const __grid_constant__ hopper::TensorMap second_map,
+                         const __grid_constant__ hopper::TensorMap weight, const __grid_constant__ WgmmaInput input,
                          std::uint16_t* __restrict__ out, const float* __restrict__ bias, UnitMoments* moments,
                          WgmmaShape s) {
 #if COVER_SM90A
     using namespace hopper;
-    extern __shared__ __align__(128) unsigned char cover_shared_memory[];
-    unsigned char* const pixels = cover_shared_memory + (1024 - shared_address(cover_shared_memory) % 1024) % 1024;
+    COVER_SHARED_MEMORY(all);
+    unsigned char* const pixels = all + (1024 - shared_address(all) % 1024) % 1024;
     unsigned char* const weights = pixels + Tile::pixel_stages * Tile::pixel_bytes;
     unsigned char* const coarse = weights + Tile::weight_stages * Tile::weight_bytes;
     unsigned char* const strips = coarse + FusedTile<Tile>::coarse;
@@ -363,4 +365,4 @@ __global__ void __launch_bounds__(fused_threads, 1)
 #endif
 }
 
-}  // namespace cover::cuda::native::conv
+}  // namespace cover::cuda::COVER_CUDA_BUILD::conv

@@ -4,7 +4,7 @@
 #include "kernels/cuda/conv/wgmma_fused.cuh"
 #include "kernels/cuda/conv/wgmma_fused_weight.cuh"
 
-namespace cover::cuda::native::conv {
+namespace cover::cuda::COVER_CUDA_BUILD::conv {
 
 inline constexpr std::int64_t fused_shared_memory = 227 * 1024;
 
@@ -51,10 +51,10 @@ void launch_wgmma_fused(std::uint16_t* out, UnitMoments* moments, const WgmmaInp
                         const float* bias, const ConvParams& p, int stages, Stream& stream) {
     WgmmaShape s = wgmma_shape(p);
     const int output_groups = s.c_out / Tile::outputs, pixel_tiles = (s.pixel_blocks + Tile::blocks - 1) / Tile::blocks;
-    const CUtensorMap first = part_map(input.parts[0], p, Tile::depth, 10),
-                      second = part_map(input.parts[1], p, Tile::depth, 10),
-                      weight =
-                          hopper::tensor_map<2>(packed, {p.c_in, p.taps() * p.c_out}, {Tile::depth, Tile::outputs});
+    const hopper::TensorMap first = part_map(input.parts[0], p, Tile::depth, 10),
+                            second = part_map(input.parts[1], p, Tile::depth, 10),
+                            weight = hopper::tensor_map<2>(packed, {p.c_in, p.taps() * p.c_out},
+                                                           {Tile::depth, Tile::outputs});
     if constexpr (requires { Tile::resident; }) {
         s.tiles = pixel_tiles;
         const int most = hopper::multiprocessors() / output_groups;
@@ -88,4 +88,4 @@ inline void run_wgmma_fused(View y, View mean, View rstd, const PendingInput& in
     if (wanted) launch_merge_unit_moments(mean, rstd, moments.data(), s.pixel_blocks / s.n, p.statistics(), stream);
 }
 
-}  // namespace cover::cuda::native::conv
+}  // namespace cover::cuda::COVER_CUDA_BUILD::conv

@@ -6,7 +6,7 @@
 #include "kernels/cuda/conv/wgmma_pending.cuh"
 #include "kernels/cuda/conv/wgmma_weight.cuh"
 
-namespace cover::cuda::native::conv {
+namespace cover::cuda::COVER_CUDA_BUILD::conv {
 
 // Four warpgroups. The first warp of the first copies, its last sums the bias, the two between prepare; so does the
 // last where this block has no bias to sum, and all of the fourth warpgroup where only two multiply.
@@ -24,14 +24,15 @@ struct FusedWeightTile {
 // As wgmma_backward_weight: partial (slices, taps, c_in, c_out), bias (slices, 2, c_out).
 template <class Tile>
 __global__ void __launch_bounds__(FusedWeightTile<Tile>::threads, 1)
-    wgmma_fused_weight(const __grid_constant__ CUtensorMap first_map, const __grid_constant__ CUtensorMap second_map,
-                       const __grid_constant__ CUtensorMap dy, const __grid_constant__ WgmmaInput input,
+    wgmma_fused_weight(const __grid_constant__ hopper::TensorMap first_map,
+                       const __grid_constant__ hopper::TensorMap second_map,
+                       const __grid_constant__ hopper::TensorMap dy, const __grid_constant__ WgmmaInput input,
                        float* __restrict__ partial, float* __restrict__ bias, WgmmaWeightShape s) {
 #if COVER_SM90A
     using namespace hopper;
     using Fused = FusedWeightTile<Tile>;
-    extern __shared__ __align__(128) unsigned char cover_shared_memory[];
-    unsigned char* const stages = cover_shared_memory + (1024 - shared_address(cover_shared_memory) % 1024) % 1024;
+    COVER_SHARED_MEMORY(all);
+    unsigned char* const stages = all + (1024 - shared_address(all) % 1024) % 1024;
     unsigned char* const coarse = stages + Tile::stages * Tile::stage_bytes;
     auto* const raw = reinterpret_cast<std::uint64_t*>(coarse + Fused::coarse);
     auto* const full = raw + Tile::stages;
@@ -156,11 +157,11 @@ inline void run_wgmma_fused_weight(View dweight, View dbias, ConstView dy, const
     with_weight_tile(conv, [&]<class Tile>(Tile) {
         const WgmmaWeightLaunch of = wgmma_weight_launch<Tile>(conv);
         Workspace<float> weights(of.slices * conv.weight_count(), stream), biases(2 * of.slices * conv.c_out, stream);
-        const CUtensorMap first = part_map(parts.parts[0], conv, Tile::inputs, Tile::x_rows),
-                          second = part_map(parts.parts[1], conv, Tile::inputs, Tile::x_rows),
-                          dy_map = hopper::tensor_map<5>(dy.data,
-                                                         {conv.c_out, conv.grid.w, conv.grid.h, conv.grid.d, conv.n},
-                                                         {Tile::outputs, 8, Tile::dy_rows, 1, 1});
+        const hopper::TensorMap first = part_map(parts.parts[0], conv, Tile::inputs, Tile::x_rows),
+                                second = part_map(parts.parts[1], conv, Tile::inputs, Tile::x_rows),
+                                dy_map = hopper::tensor_map<5>(
+                                    dy.data, {conv.c_out, conv.grid.w, conv.grid.h, conv.grid.d, conv.n},
+                                    {Tile::outputs, 8, Tile::dy_rows, 1, 1});
         launch(stream, "fused_conv wgmma_fused_weight",
                dim3(static_cast<unsigned>(of.tiles), static_cast<unsigned>(of.slices)), FusedWeightTile<Tile>::threads,
                static_cast<std::size_t>(FusedWeightTile<Tile>::shared_bytes), wgmma_fused_weight<Tile>, first, second,
@@ -170,4 +171,4 @@ inline void run_wgmma_fused_weight(View dweight, View dbias, ConstView dy, const
     });
 }
 
-}  // namespace cover::cuda::native::conv
+}  // namespace cover::cuda::COVER_CUDA_BUILD::conv

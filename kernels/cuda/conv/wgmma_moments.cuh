@@ -5,7 +5,7 @@
 #include "kernels/cuda/conv/unit_moments.cuh"
 #include "kernels/cuda/conv/wgmma_pending.cuh"
 
-namespace cover::cuda::native::conv {
+namespace cover::cuda::COVER_CUDA_BUILD::conv {
 
 inline constexpr int fused_threads = 4 * hopper::warpgroup, preparing_warps = 7;
 // What a fused kernel has in shared memory besides its stages and barriers: statistics of strips (the 16 pixels that a
@@ -23,13 +23,8 @@ struct FusedTile {
 
 #if COVER_SM90A
 
-// The thread's number in its warpgroup, read where it is needed: kept in a register over a tile's products, with all
-// that follows from it, it would push sums out.
-__device__ inline int thread_of_warpgroup() {
-    int thread;
-    asm volatile("mov.u32 %0, %%tid.x;" : "=r"(thread));
-    return thread % hopper::warpgroup;
-}
+// The thread's number in its warpgroup. Kept in a register over a tile's products it would push sums out.
+__device__ inline int thread_of_warpgroup() { return hopper::read_thread_index() % hopper::warpgroup; }
 
 // store_place after the products, where few registers are left for what is known before them.
 __device__ inline StorePlace strip_place(std::uint16_t* out, const WgmmaShape& s, int block, int o) {
@@ -162,4 +157,4 @@ struct Statistics {
 
 #endif
 
-}  // namespace cover::cuda::native::conv
+}  // namespace cover::cuda::COVER_CUDA_BUILD::conv

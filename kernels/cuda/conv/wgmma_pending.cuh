@@ -10,7 +10,7 @@
 #include "kernels/cuda/conv/wgmma.cuh"
 #include "kernels/fused_conv.h"
 
-namespace cover::cuda::native::conv {
+namespace cover::cuda::COVER_CUDA_BUILD::conv {
 
 struct WgmmaPart {
     const std::uint16_t* x;
@@ -354,9 +354,9 @@ inline WgmmaInput wgmma_input(const PendingInput& input, const FusedConvParams& 
 }
 
 // Of a part that the TMA brings; of others a map that no copy uses.
-inline CUtensorMap part_map(const WgmmaPart& part, const ConvParams& p, int depth, int rows) {
-    if (part.channels == 0 || !part.by_copy()) return CUtensorMap{};
+inline hopper::TensorMap part_map(const WgmmaPart& part, const ConvParams& p, int depth, int rows) {
+    if (part.channels == 0 || !part.by_copy()) return hopper::TensorMap{};
     return hopper::tensor_map<5>(part.x, {part.channels, p.grid.w, p.grid.h, p.grid.d, p.n}, {depth, 10, rows, 1, 1});
 }
 
-}  // namespace cover::cuda::native::conv
+}  // namespace cover::cuda::COVER_CUDA_BUILD::conv

@@ -7,7 +7,7 @@
 
 #include "kernels/cuda/conv/wgmma.cuh"
 
-namespace cover::cuda::native::conv {
+namespace cover::cuda::COVER_CUDA_BUILD::conv {
 
 // A warpgroup has `own` blocks of 8 x 8 pixels at a time; a stage holds `depth` channels of a tile with its halos.
 template <int outputs_, int depth_, int own_, bool resident_ = true>
@@ -27,12 +27,12 @@ struct ResidentTile {
 
 template <class Tile>
 __global__ void __launch_bounds__(Tile::threads, 1)
-    wgmma_conv_resident(const __grid_constant__ CUtensorMap in, const __grid_constant__ CUtensorMap weight,
+    wgmma_conv_resident(const __grid_constant__ hopper::TensorMap in, const __grid_constant__ hopper::TensorMap weight,
                         std::uint16_t* __restrict__ out, const float* __restrict__ bias, WgmmaShape s, int stages) {
 #if COVER_SM90A
     using namespace hopper;
-    extern __shared__ __align__(128) unsigned char cover_shared_memory[];
-    unsigned char* const weights = cover_shared_memory + (1024 - shared_address(cover_shared_memory) % 1024) % 1024;
+    COVER_SHARED_MEMORY(all);
+    unsigned char* const weights = all + (1024 - shared_address(all) % 1024) % 1024;
     const int steps = s.kernel_depth * (s.c_in / Tile::depth);
     unsigned char* const pixels = weights + (Tile::resident ? steps * 9 * Tile::weight_bytes : 0);
     auto* const loaded = reinterpret_cast<std::uint64_t*>(pixels + stages * Tile::stage_bytes);
@@ -157,7 +157,8 @@ std::int64_t resident_weight_bytes(const ConvParams& p) {
 
 // Stages that fit beside the weights; 0 where the layer has no place here. Where the warpgroups take turns there must
 // be more than a tile has steps: the one that waits for its next tile then waits for no phase but the current one of a
-// barrier, whose parity would not tell it from the one before the last.
+// barrier, whose parity would not tell it from the one before the last. This holds where boxes land stage by stage in
+// the order in which they were asked for, as they do in practice; PTX does not promise it.
 template <class Tile>
 int resident_stages(const ConvParams& p, std::int64_t shared_bytes) {
     const std::int64_t steps = p.kernel_depth() * (p.c_in / Tile::depth);
@@ -173,9 +174,9 @@ void launch_wgmma_resident(void* out, const void* in, const void* packed, const 
                            int stages, Stream& stream) {
     WgmmaShape s = wgmma_shape(p);
     s.tiles = (s.pixel_blocks + Tile::blocks - 1) / Tile::blocks;
-    const CUtensorMap in_map =
+    const hopper::TensorMap in_map =
         hopper::tensor_map<5>(in, {p.c_in, p.grid.w, p.grid.h, p.grid.d, p.n}, {Tile::depth, 10, 10, 1, 1});
-    const CUtensorMap weight_map =
+    const hopper::TensorMap weight_map =
         hopper::tensor_map<2>(packed, {p.c_in, p.taps() * p.c_out}, {Tile::depth, Tile::outputs});
     const int output_groups = s.c_out / Tile::outputs, most = hopper::multiprocessors() / output_groups;
     const int blocks = (s.tiles < most ? s.tiles : most < 1 ? 1 : most) * output_groups;
@@ -185,4 +186,4 @@ void launch_wgmma_resident(void* out, const void* in, const void* packed, const 
            wgmma_conv_resident<Tile>, in_map, weight_map, static_cast<std::uint16_t*>(out), bias, s, stages);
 }
 
-}  // namespace cover::cuda::native::conv
+}  // namespace cover::cuda::COVER_CUDA_BUILD::conv

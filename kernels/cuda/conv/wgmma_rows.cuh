@@ -4,7 +4,7 @@
 #include "kernels/cuda/conv/wgmma_resident.cuh"
 #include "kernels/cuda/conv/wgmma_weight.cuh"
 
-namespace cover::cuda::native::conv {
+namespace cover::cuda::COVER_CUDA_BUILD::conv {
 
 // Calls use(Tile, stages) with the tile of few channels that serves p, if any. p in the direction of the kernel.
 template <class Use>
@@ -117,4 +117,4 @@ inline void run_wgmma_backward_weight(View dweight, View dbias, ConstView dy, Co
     });
 }
 
-}  // namespace cover::cuda::native::conv
+}  // namespace cover::cuda::COVER_CUDA_BUILD::conv

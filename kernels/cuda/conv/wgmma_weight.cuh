@@ -10,7 +10,7 @@
 
 #include "kernels/cuda/conv/wgmma.cuh"
 
-namespace cover::cuda::native::conv {
+namespace cover::cuda::COVER_CUDA_BUILD::conv {
 
 struct WgmmaWeightShape {
     int d, h, w, c_in, c_out;
@@ -68,8 +68,8 @@ __device__ void multiply_slice(unsigned char* stages, std::uint64_t* full, std::
     constexpr int dy_at = Tile::chunks * Tile::chunk_bytes;
     const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) % warpgroup / 32;
     // Where this warpgroup's products start in x; with 32 outputs the second starts a line below the first.
-    const int chunk = Tile::chunks == 1 ? 0 : consumer;
-    const int start = Tile::chunks == 1 ? consumer * Tile::x_row : chunk * Tile::chunk_bytes;
+    const int own_chunk = Tile::chunks == 1 ? 0 : consumer;
+    const int start = Tile::chunks == 1 ? consumer * Tile::x_row : own_chunk * Tile::chunk_bytes;
     const unsigned base = shared_address(stages);
     float sum[Tile::products][Tile::sums];
     int accumulate = 0, read = -1;
@@ -107,7 +107,7 @@ __device__ void multiply_slice(unsigned char* stages, std::uint64_t* full, std::
             if (!Tile::by_kh && product == 1 && m >= Tile::outputs) continue;
             float* out = partial +
                          (((static_cast<std::int64_t>(blockIdx.y) * s.kernel_depth + kd) * 9 + 3 * kh) * s.c_in + c +
-                          chunk * Tile::inputs + 2 * (lane % 4)) *
+                          own_chunk * Tile::inputs + 2 * (lane % 4)) *
                              s.c_out +
                          o + m % Tile::outputs;
 #pragma unroll
@@ -129,12 +129,12 @@ __device__ void multiply_slice(unsigned char* stages, std::uint64_t* full, std::
 // slice.
 template <class Tile>
 __global__ void __launch_bounds__(Tile::threads, 1)
-    wgmma_backward_weight(const __grid_constant__ CUtensorMap x, const __grid_constant__ CUtensorMap dy,
+    wgmma_backward_weight(const __grid_constant__ hopper::TensorMap x, const __grid_constant__ hopper::TensorMap dy,
                           float* __restrict__ partial, float* __restrict__ bias, WgmmaWeightShape s) {
 #if COVER_SM90A
     using namespace hopper;
-    extern __shared__ __align__(128) unsigned char cover_shared_memory[];
-    unsigned char* const stages = cover_shared_memory + (1024 - shared_address(cover_shared_memory) % 1024) % 1024;
+    COVER_SHARED_MEMORY(all);
+    unsigned char* const stages = all + (1024 - shared_address(all) % 1024) % 1024;
     auto* const full = reinterpret_cast<std::uint64_t*>(stages + Tile::stages * Tile::stage_bytes);
     auto* const empty = full + Tile::stages;
     constexpr int block_inputs = Tile::inputs * Tile::chunks, dy_at = Tile::chunks * Tile::chunk_bytes;
@@ -195,8 +195,8 @@ __global__ void __launch_bounds__(Tile::threads, 1)
             barrier_wait(empty + ring.stage, ring.parity ^ 1, 100 + ring.stage);
             barrier_arrive_expecting(full + ring.stage, Tile::chunks * Tile::x_box + Tile::dy_box);
 #pragma unroll
-            for (int chunk = 0; chunk < Tile::chunks; ++chunk)
-                copy_box(stage + chunk * Tile::chunk_bytes, x, full + ring.stage, c + chunk * Tile::inputs, w - 1,
+            for (int i = 0; i < Tile::chunks; ++i)
+                copy_box(stage + i * Tile::chunk_bytes, x, full + ring.stage, c + i * Tile::inputs, w - 1,
                          Tile::by_kh ? h - 1 : h, d + kd - s.kernel_depth / 2, n);
             copy_box(stage + dy_at, dy, full + ring.stage, o, w, h, d, n);
             ring.advance(Tile::stages);
@@ -252,10 +252,10 @@ WgmmaWeightLaunch wgmma_weight_launch(const ConvParams& p) {
 template <class Tile>
 void launch_wgmma_weight(const WgmmaWeightLaunch& of, float* partial, float* bias, const void* dy, const void* x,
                          const ConvParams& p, Stream& stream) {
-    const CUtensorMap x_map =
+    const hopper::TensorMap x_map =
         hopper::tensor_map<5>(x, {p.c_in, p.grid.w, p.grid.h, p.grid.d, p.n}, {Tile::inputs, 10, Tile::x_rows, 1, 1});
-    const CUtensorMap dy_map = hopper::tensor_map<5>(dy, {p.c_out, p.grid.w, p.grid.h, p.grid.d, p.n},
-                                                     {Tile::outputs, 8, Tile::dy_rows, 1, 1});
+    const hopper::TensorMap dy_map = hopper::tensor_map<5>(dy, {p.c_out, p.grid.w, p.grid.h, p.grid.d, p.n},
+                                                           {Tile::outputs, 8, Tile::dy_rows, 1, 1});
     launch(stream, "conv wgmma_backward_weight",
            dim3(static_cast<unsigned>(of.tiles), static_cast<unsigned>(of.slices)), Tile::threads, Tile::shared_bytes,
            wgmma_backward_weight<Tile>, x_map, dy_map, partial, bias, of.shape);
@@ -280,4 +280,4 @@ void with_weight_tile(const ConvParams& p, const Use& use) {
 void launch_wgmma_add(float* dweight, const float* weights, float* dbias, const float* biases, int slices,
                       const ConvParams& p, Stream& stream);
 
-}  // namespace cover::cuda::native::conv
+}  // namespace cover::cuda::COVER_CUDA_BUILD::conv
