@@ -56,7 +56,7 @@ DeviceFacts open_device() {
     set_device_memory(Device::emulated, {allocate, release, copy, copy_within, clear, fill, nullptr, poison,
                                          allocate_pinned, release_pinned, begin_upload, await_upload});
     DeviceFacts facts;
-    facts.compute_capability = 80;  // what an A100 has: no wgmma, no TMA
+    facts.compute_capability = 80;  // what an A100 has; tests make a Hopper of it
     facts.shared_memory_per_block = 163 * 1024;
     facts.name = "emulated device";
     return facts;
