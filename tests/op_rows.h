@@ -242,11 +242,11 @@ void check_table(const RowTest<Params, Run>& test) {
         if (!device_stream(row.device)) continue;
         bool reachable = false;
         // The emulation is slow, and so are the plans that a vendor's library makes for each shape: of a long list
-        // every eleventh case that the row takes, which is prime to the numbers of channels and kernels that alternate
+        // every 17th case that the row takes, which is prime to the numbers of channels and kernels that alternate
         // in it; each row begins at another.
         const bool slow = row.device == Device::emulated || row.by_name_only;
         const std::size_t stride =
-            slow && test.cases.size() > 300 ? std::max<std::size_t>(11, narrowed().stride) : narrowed().stride;
+            slow && test.cases.size() > 300 ? std::max<std::size_t>(17, narrowed().stride) : narrowed().stride;
         std::size_t place = stride - slow_rows % stride;
         slow_rows += slow;
         for (const Params& params : test.cases) {
