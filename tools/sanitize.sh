@@ -13,8 +13,8 @@ asan)
     flags="-fsanitize=address,undefined -fno-sanitize-recover=all"
     # The two tests of weak symbols read the object files, and sanitizers put symbols of their own there. The two steps in
     # 2D are compared with the CPU's number by number, and code for sanitizers rounds otherwise: there gradients part by
-    # 2 % from a deep layer on, which looks like a maximum or a sign that changed. The steps of other networks stay. Where cuDNN is installed, the
-    # test that asks it for plans loses memory inside of cuBLAS and cuDNN, which are closed.
+    # 2 % from a deep layer on, which looks like a maximum or a sign that changed. The steps of other networks stay. Where
+    # cuDNN is installed, the test that asks it for plans loses memory inside of cuBLAS and cuDNN, which are closed.
     cases=""
     without="instruction sets:*,device: two steps of the default network agree with the CPU? 2D,vendor: cuDNN has*"
     ;;
