@@ -5,8 +5,8 @@
 #include <cmath>
 #include <functional>
 
-#include "kernels/emulation/fiber_order.h"
 #include "tests/emulation_hopper_kernels.h"
+#include "tests/emulation_support.h"
 #include "tests/support.h"
 
 namespace cover::test {
@@ -15,27 +15,6 @@ namespace {
 using namespace cuda::emulated;
 using hopper::tensor_map;
 using hopper::TensorMap;
-
-void in_every_order(const std::function<void()>& check) {
-    for (const FiberOrder order : {FiberOrder::forward, FiberOrder::reversed, FiberOrder::random}) {
-        CAPTURE(static_cast<int>(order));
-        const FiberOrderScope scope(order, 7);
-        check();
-    }
-}
-
-// The sentence with which it ends; empty when it does not fail.
-std::string error_of(const std::function<void()>& launch_it) {
-    try {
-        launch_it();
-    } catch (const Error& error) {
-        CHECK(error.kind() == ErrorKind::device);
-        return error.what();
-    }
-    return "";
-}
-
-bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
 // Rows of bfloat16 with the map of boxes of them.
 struct Rows {

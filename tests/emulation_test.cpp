@@ -7,8 +7,8 @@
 #include <functional>
 #include <numeric>
 
-#include "kernels/emulation/fiber_order.h"
 #include "tests/emulation_kernels.h"
+#include "tests/emulation_support.h"
 #include "tests/support.h"
 
 namespace cover::test {
@@ -20,14 +20,6 @@ Stream emulated_stream(int threads) {
     Stream stream = cpu_stream(threads);
     stream.device = Device::emulated;
     return stream;
-}
-
-void in_every_order(const std::function<void()>& check) {
-    for (const FiberOrder order : {FiberOrder::forward, FiberOrder::reversed, FiberOrder::random}) {
-        CAPTURE(static_cast<int>(order));
-        const FiberOrderScope scope(order, 7);
-        check();
-    }
 }
 
 template <class T>
@@ -48,19 +40,6 @@ struct Buffer {
     T* data() { return reinterpret_cast<T*>(tensor.data<float>()); }
     Tensor tensor;
 };
-
-// The sentence with which the launch ends; empty when it does not fail.
-std::string error_of(const std::function<void()>& launch_it) {
-    try {
-        launch_it();
-    } catch (const Error& error) {
-        CHECK(error.kind() == ErrorKind::device);
-        return error.what();
-    }
-    return "";
-}
-
-bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
 // The numbers of the lines of emulation_kernels.cu move; the tests look at the rest.
 std::string without_lines(std::string text) {

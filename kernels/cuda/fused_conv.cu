@@ -10,15 +10,12 @@ namespace conv {
 // Eight channels are one access and one unit of the statistics. The first layer of the network (c_in 1) has nothing
 // pending and kernels of its own; it is left to the plain ops.
 bool fits_fused_matrices(const FusedConvParams& p, const DeviceFacts& facts) {
-    const auto in_eights = [](std::int64_t channels, std::int64_t groups) {
-        return channels % 8 == 0 && (groups == 0 || channels / groups % 8 == 0);
-    };
     using Largest = FewOutputs<3>;
     const std::size_t bytes =
         matrix_bytes<Largest>(Largest::stages) + fused_bytes<Largest>(small_elements<MatrixPixels<Largest>>(p));
-    return in_eights(p.parts[0].channels, p.parts[0].groups) && in_eights(p.parts[1].channels, p.parts[1].groups) &&
-           in_eights(p.conv.c_out, p.groups) && facts.compute_capability >= 80 &&
-           facts.shared_memory_per_block >= static_cast<std::int64_t>(bytes);
+    return has_whole_units(p.parts[0].channels, p.parts[0].groups) &&
+           has_whole_units(p.parts[1].channels, p.parts[1].groups) && has_whole_units(p.conv.c_out, p.groups) &&
+           facts.compute_capability >= 80 && facts.shared_memory_per_block >= static_cast<std::int64_t>(bytes);
 }
 
 void run_fused_forward(View y, View mean, View rstd, const PendingInput& input, ConstView weight, ConstView bias,

@@ -5,7 +5,7 @@
 
 #include "kernels/cuda/conv/ldmatrix.cuh"
 #include "kernels/cuda/conv/pending.cuh"
-#include "kernels/cuda/norm/statistics.cuh"
+#include "kernels/cuda/conv/unit_moments.cuh"
 
 namespace cover::cuda::COVER_CUDA_BUILD::conv {
 
@@ -13,30 +13,6 @@ namespace cover::cuda::COVER_CUDA_BUILD::conv {
 template <class Tile>
 using MatrixPixels = StagedPixels<Tile::side, Tile::rows, Tile::columns, Tile::chunk, Tile::pitch, Tile::threads,
                                   (Tile::threads * Tile::blocks_per_processor < 512 ? 4 : 2)>;
-
-// How a sample is cut for the statistics: by the tiles of a convolution, which lie in the order (d, down, across).
-struct TileCut {
-    unsigned units, slices;  // of eight channels; tiles of a sample
-    int across, down, h, w, height, width;
-
-    template <class Tile>
-    static TileCut of(const HaloTiles& t, int c_out) {
-        return {static_cast<unsigned>(c_out) / 8,
-                static_cast<unsigned>(t.d * t.down * t.across),
-                t.across,
-                t.down,
-                t.h,
-                t.w,
-                Tile::height,
-                Tile::width};
-    }
-    // Pixels of a tile that are inside of the image.
-    __host__ __device__ constexpr int length_of(unsigned slice) const {
-        const int line = static_cast<int>(slice) / across, column = static_cast<int>(slice) - line * across;
-        const int left_h = h - line % down * height, left_w = w - column * width;
-        return (left_h < height ? left_h : height) * (left_w < width ? left_w : width);
-    }
-};
 
 // Mean of what a warp stores of eight channels, and the squares about it.
 struct WarpMoments {
@@ -224,15 +200,12 @@ void launch_fused(View y, View mean, View rstd, const PendingInput& input, Const
     how.pack(packed.data(), weight.as<float>(), stream);
     FusedConvParams stored = p;
     stored.conv = flat;
-    const TileCut cut = TileCut::of<Tile>(how.plan.tiles, how.plan.c_out);
+    const TileCut cut = TileCut::of(how.plan.tiles, how.plan.c_out, Tile::height, Tile::width);
     Workspace<norm::Moments> moments(p.groups > 0 ? flat.n * cut.slices * cut.units : 0, stream);
     launch(stream, "fused_conv matrix_conv", how.grid, Tile::threads, how.shared_bytes, fused_matrix_conv<Tile>,
            y.as<bfloat16>(), p.groups > 0 ? moments.data() : nullptr, pending_parts(input, stored), packed.data(),
            bias.as<float>(), how.plan, small_count);
-    if (p.groups == 0) return;
-    launch(stream, "fused_conv, groups", blocks_for(p.conv.n * p.groups, 1), threads_per_block,
-           block_sum_bytes<double>(), norm::group_statistics<TileCut>, mean.as<float>(), rstd.as<float>(),
-           moments.data(), p.statistics(), cut);
+    if (p.groups > 0) launch_tile_statistics(mean, rstd, moments.data(), p.statistics(), cut, stream);
 }
 
 }  // namespace cover::cuda::COVER_CUDA_BUILD::conv

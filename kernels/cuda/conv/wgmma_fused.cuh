@@ -50,7 +50,7 @@ __global__ void __launch_bounds__(fused_threads, 1)
     wgmma_fused_resident(const __grid_constant__ hopper::TensorMap first_map,
                          const __grid_constant__ hopper::TensorMap second_map,
                          const __grid_constant__ hopper::TensorMap weight, const __grid_constant__ WgmmaInput input,
-                         std::uint16_t* __restrict__ out, const float* __restrict__ bias, UnitMoments* moments,
+                         std::uint16_t* __restrict__ out, const float* __restrict__ bias, norm::Moments* moments,
                          WgmmaShape s, int stages) {
 #if COVER_SM90A
     using namespace hopper;
@@ -218,7 +218,7 @@ __global__ void __launch_bounds__(fused_threads, 1)
     wgmma_fused_streamed(const __grid_constant__ hopper::TensorMap first_map,
                          const __grid_constant__ hopper::TensorMap second_map,
                          const __grid_constant__ hopper::TensorMap weight, const __grid_constant__ WgmmaInput input,
-                         std::uint16_t* __restrict__ out, const float* __restrict__ bias, UnitMoments* moments,
+                         std::uint16_t* __restrict__ out, const float* __restrict__ bias, norm::Moments* moments,
                          WgmmaShape s) {
 #if COVER_SM90A
     using namespace hopper;

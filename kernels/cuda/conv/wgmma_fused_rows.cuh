@@ -47,8 +47,9 @@ inline bool fits_wgmma_fused(const FusedConvParams& p, const DeviceFacts& facts)
 }
 
 template <class Tile>
-void launch_wgmma_fused(std::uint16_t* out, UnitMoments* moments, const WgmmaInput& input, const std::uint16_t* packed,
-                        const float* bias, const ConvParams& p, int stages, Stream& stream) {
+void launch_wgmma_fused(std::uint16_t* out, norm::Moments* moments, const WgmmaInput& input,
+                        const std::uint16_t* packed, const float* bias, const ConvParams& p, int stages,
+                        Stream& stream) {
     WgmmaShape s = wgmma_shape(p);
     const int output_groups = s.c_out / Tile::outputs, pixel_tiles = (s.pixel_blocks + Tile::blocks - 1) / Tile::blocks;
     const hopper::TensorMap first = part_map(input.parts[0], p, Tile::depth, 10),
@@ -79,13 +80,15 @@ inline void run_wgmma_fused(View y, View mean, View rstd, const PendingInput& in
     const WgmmaShape s = wgmma_shape(p.conv);
     const bool wanted = p.groups > 0;
     Workspace<std::uint16_t> packed(p.conv.weight_count(), stream);
-    Workspace<UnitMoments> moments(wanted ? s.pixel_blocks * (p.conv.c_out / unit_channels) : 0, stream);
+    Workspace<norm::Moments> moments(wanted ? s.pixel_blocks * (p.conv.c_out / unit_channels) : 0, stream);
     launch_wgmma_pack(packed.data(), weight.as<float>(), false, p.conv, stream);
     with_fused_tile(p, [&]<class Tile>(Tile, int stages) {
         launch_wgmma_fused<Tile>(static_cast<std::uint16_t*>(y.data), wanted ? moments.data() : nullptr, parts,
                                  packed.data(), bias.as<float>(), p.conv, stages, stream);
     });
-    if (wanted) launch_merge_unit_moments(mean, rstd, moments.data(), s.pixel_blocks / s.n, p.statistics(), stream);
+    if (wanted)
+        launch_tile_statistics(mean, rstd, moments.data(), p.statistics(),
+                               TileCut::of(s, static_cast<int>(p.conv.c_out), 8, 8), stream);
 }
 
 }  // namespace cover::cuda::COVER_CUDA_BUILD::conv

@@ -8,6 +8,11 @@
 namespace cover::cuda::COVER_CUDA_BUILD::conv {
 
 inline constexpr int fused_threads = 4 * hopper::warpgroup, preparing_warps = 7;
+// Of what a warp stores of a block of pixels in one unit: mean, the sum of the squares about it, how many elements.
+struct StripMoments {
+    float mean, squares, count;
+};
+
 // What a fused kernel has in shared memory besides its stages and barriers: statistics of strips (the 16 pixels that a
 // warp has of a block of pixels), twice for each warpgroup, and what the preparing warps keep. Registers of the two
 // warpgroups that copy and prepare, and of the two that multiply, are 128 on average.
@@ -16,7 +21,7 @@ struct FusedTile {
     static constexpr int units = Tile::outputs / unit_channels;
     static constexpr int strips = Tile::own * 4 * units;  // of a warpgroup
     static constexpr int coarse = preparing_warps * coarse_bytes;
-    static constexpr int bytes = coarse + 4 * strips * static_cast<int>(sizeof(UnitMoments));
+    static constexpr int bytes = coarse + 4 * strips * static_cast<int>(sizeof(StripMoments));
     static constexpr int multiplying_registers = Tile::own * Tile::outputs > 128 ? 192 : 168,
                          preparing_registers = 256 - multiplying_registers;
 };
@@ -52,7 +57,7 @@ __device__ inline float sum_by_lanes(const float (&value)[4]) {
 // what was stored. bias(u) gives those of the two channels that a lane has of unit u. Four units at a time.
 template <int count, class Bias>
 __device__ void store_strip(const StorePlace& place, const float (&sum)[count], const Bias& bias, std::int64_t line,
-                            UnitMoments* strip) {
+                            StripMoments* strip) {
     const int lane = thread_of_warpgroup() % 32;
     const bool odd = lane & 1, upper = lane & 2;
     // A lane has two channels of a pixel.
@@ -109,11 +114,11 @@ __device__ void store_strip(const StorePlace& place, const float (&sum)[count], 
 // Merges the four strips of each block of pixels and unit, and stores them to moments (blocks, units of a pixel); one
 // thread each. strips (own, 4, units); blocks from `first` on, units from `unit` on.
 template <int units>
-__device__ void merge_strips(UnitMoments* moments, const UnitMoments* strips, int own, int first, int pixel_blocks,
+__device__ void merge_strips(norm::Moments* moments, const StripMoments* strips, int own, int first, int pixel_blocks,
                              int unit, int pixel_units) {
     const int thread = thread_of_warpgroup(), i = thread / units, u = thread % units;
     if (i >= own || first + i >= pixel_blocks) return;
-    const UnitMoments* const from = strips + i * 4 * units + u;
+    const StripMoments* const from = strips + i * 4 * units + u;
     float count = 0, sum = 0;
 #pragma unroll
     for (int q = 0; q < 4; ++q) {
@@ -127,21 +132,23 @@ __device__ void merge_strips(UnitMoments* moments, const UnitMoments* strips, in
         const float step = from[q * units].mean - mean;
         squares += from[q * units].squares + from[q * units].count * (step * step);
     }
-    moments[static_cast<std::int64_t>(first + i) * pixel_units + unit + u] = {mean, squares, count};
+    moments[static_cast<std::int64_t>(first + i) * pixel_units + unit + u] = {static_cast<double>(mean),
+                                                                              static_cast<double>(squares)};
 }
 
 // Where a warpgroup leaves its strips: two buffers in turns. What is written to one is read after the warpgroup_sync of
 // its tile, and written again two tiles later, after the sync of the tile between, at which the readers have arrived.
 template <class Tile>
 struct Statistics {
-    UnitMoments *moments, *strips;  // moments null: none are wanted
+    norm::Moments* moments;  // null: none are wanted
+    StripMoments* strips;
     int consumer, turn = 0;
 
-    __device__ Statistics(UnitMoments* all, unsigned char* shared, int consumer_)
+    __device__ Statistics(norm::Moments* all, unsigned char* shared, int consumer_)
         : moments(all),
-          strips(reinterpret_cast<UnitMoments*>(shared) + consumer_ * 2 * FusedTile<Tile>::strips),
+          strips(reinterpret_cast<StripMoments*>(shared) + consumer_ * 2 * FusedTile<Tile>::strips),
           consumer(consumer_) {}
-    __device__ UnitMoments* strip(int i) const {
+    __device__ StripMoments* strip(int i) const {
         constexpr int units = FusedTile<Tile>::units;
         return strips + turn * FusedTile<Tile>::strips + (4 * i + thread_of_warpgroup() / 32) * units;
     }
