@@ -41,10 +41,16 @@ struct TwoSteps {
     std::vector<NamedTensor> gradients;  // of the first step
 };
 
-// dtype: of features.
-TwoSteps two_steps(const ModelConfig& config, const Views& views, Stream& stream, DType dtype = DType::float32) {
+// dtype: of features. noise: a seed; each weight is off by up to 2e-6 of itself. 0: none is.
+TwoSteps two_steps(const ModelConfig& config, const Views& views, Stream& stream, DType dtype = DType::float32,
+                   std::uint32_t noise = 0) {
     Model model(config, dtype, stream.device);
     initialise(model.parameters(), 7);
+    if (noise) {
+        Tensor& weights = model.parameters().values();
+        const Tensor factors = test::random_tensor({weights.count()}, DType::float32, noise, 1 - 2e-6, 1 + 2e-6);
+        for (std::int64_t i = 0; i < weights.count(); ++i) weights.data<float>()[i] *= factors.data<float>()[i];
+    }
     Optimizer optimizer(model.parameters(), {});
     Views here = views;
     for (Tensor* tensor : {&here.images, &here.field, &here.mask}) *tensor = tensor->to(stream.device);
@@ -70,10 +76,41 @@ std::pair<double, double> squares(const Tensor& a, const Tensor& b) {
     return {error, norm};
 }
 
-// The first losses come from the same weights; those of the second step have felt a gradient.
-void compare_steps(const ModelConfig& config, std::int64_t side, std::int64_t batch) {
-    const Views views = random_views(config.spatial_dims, side, batch);
+struct GradientError {
+    double whole, worst;  // 2-norms, relative: of all tensors together, and the largest of one
+    std::string where;
+};
+
+GradientError error_of(const std::vector<NamedTensor>& gradients, const std::vector<NamedTensor>& expected) {
+    double error = 0, norm = 0;
+    GradientError out{0, 0, ""};
+    for (std::size_t i = 0; i < expected.size(); ++i) {
+        const auto [e, n] = squares(gradients[i].tensor, expected[i].tensor);
+        error += e;
+        norm += n;
+        // The bias of a convolution in front of a group norm has next to no gradient of its own.
+        if (n > 1e-12 && std::sqrt(e / n) > out.worst) {
+            out.worst = std::sqrt(e / n);
+            out.where = expected[i].name;
+        }
+    }
+    out.whole = std::sqrt(error / norm);
+    return out;
+}
+
+// The first losses come from the same weights; those of the second step have felt a gradient. seed: of views at which
+// the gradient is smooth. At many others a value of the deepest layers lies so near to zero that a rounding moves it to
+// the other side of LeakyReLU, and 3 % of a gradient with it: there nobody's gradients could be compared.
+void compare_steps(const ModelConfig& config, std::int64_t side, std::int64_t batch, std::uint32_t seed) {
+    const Views views = random_views(config.spatial_dims, side, batch, seed);
     const TwoSteps cpu = two_steps(config, views, test::cpu_stream());
+    for (const std::uint32_t noise : {1, 2, 3}) {
+        const TwoSteps moved = two_steps(config, views, test::cpu_stream(), DType::float32, noise);
+        const GradientError error = error_of(moved.gradients, cpu.gradients);
+        CHECK_MESSAGE((error.worst <= 5e-3 && error.whole <= 1e-3),
+                      "weights that are off by 2e-6 move the CPU's own gradient of ", error.where, " by ", error.worst,
+                      " and the whole by ", error.whole, ": take views of another seed");
+    }
     for (const Device device : devices()) {
         const TwoSteps other = two_steps(config, views, *test::device_stream(device));
         for (int step = 0; step < 2; ++step) {
@@ -85,18 +122,9 @@ void compare_steps(const ModelConfig& config, std::int64_t side, std::int64_t ba
             CHECK_MESSAGE(std::abs(a.loss_con - b.loss_con) <= 1e-4, at);
             CHECK_MESSAGE(std::abs(a.loss_vec_zero - b.loss_vec_zero) <= 1e-5 * b.loss_vec_zero, at);
         }
-        double error = 0, norm = 0;
-        for (std::size_t i = 0; i < cpu.gradients.size(); ++i) {
-            const auto [e, n] = squares(other.gradients[i].tensor, cpu.gradients[i].tensor);
-            error += e;
-            norm += n;
-            // The bias of a convolution in front of a group norm has next to no gradient of its own.
-            if (n > 1e-12)
-                CHECK_MESSAGE(std::sqrt(e / n) <= 1e-2, name_of(device), ": gradient of ", cpu.gradients[i].name,
-                              " is off by ", std::sqrt(e / n));
-        }
-        CHECK_MESSAGE(std::sqrt(error / norm) <= 2e-3, name_of(device), ": the gradient is off by ",
-                      std::sqrt(error / norm));
+        const GradientError error = error_of(other.gradients, cpu.gradients);
+        CHECK_MESSAGE(error.worst <= 1e-2, name_of(device), ": gradient of ", error.where, " is off by ", error.worst);
+        CHECK_MESSAGE(error.whole <= 2e-3, name_of(device), ": the gradient is off by ", error.whole);
         release_unused_memory(device);
         if (config.channels[8] != 8) continue;  // the small networks are enough for the same bits twice
         const TwoSteps again = two_steps(config, views, *test::device_stream(device, 1));
@@ -157,17 +185,17 @@ TEST_CASE("device: blocks are kept, counted and handed out again, poisoned on th
     }
 }
 
-TEST_CASE("device: two steps of the default network agree with the CPU, 2D") { compare_steps({}, 32, 2); }
+TEST_CASE("device: two steps of the default network agree with the CPU, 2D") { compare_steps({}, 32, 2, 2); }
 
 TEST_CASE("device: two steps of the default network agree with the CPU, 3D") {
     ModelConfig config;
     config.spatial_dims = 3;
-    compare_steps(config, 16, 1);
+    compare_steps(config, 16, 1, 1);
 }
 
 TEST_CASE("device: two steps of a network with uneven channels agree with the CPU") {
-    compare_steps(uneven_channels(2), 32, 2);
-    compare_steps(uneven_channels(3), 16, 1);
+    compare_steps(uneven_channels(2), 32, 2, 9);
+    compare_steps(uneven_channels(3), 16, 1, 1);
 }
 
 TEST_CASE("device: two steps with bfloat16 features are finite, close to the CPU's in float32, and the same twice") {
@@ -189,15 +217,9 @@ TEST_CASE("device: two steps with bfloat16 features are finite, close to the CPU
             CHECK_MESSAGE(std::abs(a.loss_vec_zero - b.loss_vec_zero) <= 1e-5 * b.loss_vec_zero, at);
             CHECK_MESSAGE(a.loss != b.loss, at, "nothing was rounded");
         }
-        double error = 0, norm = 0;
-        for (std::size_t i = 0; i < cpu.gradients.size(); ++i) {
-            REQUIRE(half.gradients[i].tensor.dtype() == DType::float32);
-            const auto [e, n] = squares(half.gradients[i].tensor, cpu.gradients[i].tensor);
-            error += e;
-            norm += n;
-        }
-        CHECK_MESSAGE(std::sqrt(error / norm) <= 0.3, name_of(device), ": the gradient is off by ",
-                      std::sqrt(error / norm));
+        for (const NamedTensor& gradient : half.gradients) REQUIRE(gradient.tensor.dtype() == DType::float32);
+        const GradientError error = error_of(half.gradients, cpu.gradients);
+        CHECK_MESSAGE(error.whole <= 0.3, name_of(device), ": the gradient is off by ", error.whole);
         const TwoSteps again = two_steps(config, views, *test::device_stream(device, 1), DType::bfloat16);
         CHECK(again.results[1].loss == half.results[1].loss);
         CHECK(again.results[1].grad_norm == half.results[1].grad_norm);
