@@ -1,5 +1,6 @@
-// How a TrainConfig comes about: defaults < preset < file < --set < option. One table of keys serves the TOML file,
-// --set, the options of `pretrain` and `bench step`, and the config.toml that a run writes.
+// How a TrainConfig comes about: defaults < preset < config.toml of a run that goes on < COVER_KERNEL (of `kernel`
+// alone) < file < --set < option. One table of keys serves the TOML file, --set, the options of `pretrain` and `bench
+// step`, and the config.toml that a run writes.
 #pragma once
 
 #include <functional>

@@ -277,8 +277,9 @@ std::vector<ConfigKey> make_keys() {
         choice<DeviceChoice>({"device", "cpu|cuda|emulated", "where to run (the best that is present)", machine},
                              &C::device,
                              {DeviceChoice::automatic, DeviceChoice::cpu, DeviceChoice::cuda, DeviceChoice::emulated}),
-        choice<Precision>({"precision", "fp32|tf32|bf16", "storage and arithmetic (fp32)", machine}, &C::precision,
-                          {Precision::fp32, Precision::tf32, Precision::bf16, Precision::fp64}),
+        choice<Precision>({"precision", "fp32|tf32|bf16",
+                           "storage and arithmetic (fp32); tf32 and bf16 need --device cuda or emulated", machine},
+                          &C::precision, {Precision::fp32, Precision::tf32, Precision::bf16, Precision::fp64}),
         number<int>({"threads", "N", "threads that compute (all cores)", machine}, &C::threads, 0),
         number<int>(
             {"loader_threads", "N", "threads that read and decode (2); 0: the training thread does it", machine},

@@ -12,9 +12,9 @@ namespace cover::app {
 
 class Machine {
 public:
-    // Settles `device`, `precision` and `threads` in the configuration: device auto becomes cpu, threads 0 all cores.
-    // Throws Error(device) on a device or precision that this build or machine does not have, never taking another
-    // instead.
+    // Settles `device` and `threads` in the configuration: device auto becomes cuda where a GPU and CUDA rows are there
+    // and the precision is not fp64, else cpu; threads 0 become all cores. Throws Error(device) on a device or
+    // precision that this build or machine does not have, never taking another instead.
     explicit Machine(TrainConfig& config);
     Machine(const Machine&) = delete;
     Machine& operator=(const Machine&) = delete;

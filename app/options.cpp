@@ -136,9 +136,12 @@ void add_prepare(Parsers& parsers, CLI::App& root, PrepareOptions& o) {
                   "  cover prepare ct.nii.gz --normalize ct --window -1000,400 --out ct.h5\n");
     p.app->add_option("INPUT", o.inputs, "PNG, JPEG, NIfTI or HDF5 files, or folders of them")->type_name("");
     p.app->add_option("--out", o.out, "patch file to write")->type_name("FILE.h5");
-    p.app->add_option("--size", o.size, "sides to store, as in 576 or 96x96x96")->type_name("S|DxHxW");
+    p.app
+        ->add_option("--size", o.size,
+                     "sides to store, as in 576 or 96x96x96 (pictures 576, stretched; others as they are)")
+        ->type_name("S|DxHxW");
     p.app->add_option("--spacing", o.spacing, "resample volumes to this many mm per voxel")->type_name("X[,Y,Z]");
-    p.app->add_flag("--keep-aspect", o.keep_aspect, "pad with zeros instead of stretching");
+    p.app->add_flag("--keep-aspect", o.keep_aspect, "pad pictures with zeros instead of stretching them");
     p.app->add_option("--channels-in", o.channels_in, "1: luminance; 3: keep the colours (1)")->type_name("1|3");
     p.app->add_option("--normalize", o.normalize, "how values become [0, 1] (range for images, minmax for volumes)")
         ->type_name("range|minmax|percentile|zscore|ct");
@@ -184,7 +187,7 @@ void add_evaluate(Parsers& parsers, CLI::App& root, EvaluateOptions& o) {
     auto& p = add(parsers, root, "evaluate", "scores that need no labels, of trained weights on a patch file",
                   "  cover evaluate --weights run/model.safetensors --data held_out.h5\n"
                   "  cover evaluate --weights w.safetensors --data held_out.h5 --pairs 256 --json\n");
-    p.app->add_option("--weights", o.weights, "weights file")->type_name("W");
+    p.app->add_option("--weights", o.weights, "weights file or run folder")->type_name("W");
     p.app->add_option("--data", o.data, "patch file")->type_name("FILE.h5");
     p.app->add_option("--pairs", o.pairs, "pairs of views (64)")->type_name("N");
     p.app->add_option("--seed", o.seed, "key of the pairs (1)")->type_name("N")->check(not_negative);
@@ -225,7 +228,8 @@ void add_apply(Parsers& parsers, CLI::App& root, ApplyOptions& o) {
             "features: the full-resolution map, .npy (H, W, C), or a NIfTI volume per channel. rgb: its first\n"
             "three principal components over all inputs as colours, PNG or NIfTI. displacement: of each pair\n"
             "MOVING FIXED, on the grid of FIXED, the vector from each of its points to the same place in MOVING:\n"
-            ".npy (H, W, 2) in pixels (down, right), or a NIfTI vector volume in mm (right, anterior, superior).\n");
+            ".npy (H, W, 2) in pixels (down, right), or a NIfTI vector volume in mm (right, anterior, superior).\n"
+            "segmentation comes with `cover finetune`, which this version does not have: refused, exit code 4.\n");
     p.app->add_option("INPUT", o.inputs, "images, volumes, patch files, or folders of them")->type_name("");
     p.app->add_option("--weights", o.weights, "weights file or run folder")->type_name("W");
     p.app->add_option("--what", o.what, "what to compute")->type_name("features|rgb|displacement|segmentation");

@@ -41,7 +41,8 @@ public:
     // A leaf whose gradient is added into `gradient`, which has the same shape and type. name: for the observer.
     Var leaf(Tensor value, Tensor gradient, std::string name = {});
 
-    // Appends a node unless nothing is recorded or no input wants a gradient.
+    // Appends a node, unless nothing is recorded or no input wants a gradient: then the value comes back as a constant,
+    // and `backward` is dropped uncalled. Throws Error(internal) on an input whose node is beyond this graph's tape.
     Var record(const char* op, Tensor value, std::initializer_list<const Var*> inputs, Backward backward);
 
     // Whether values of this type may be left pending: the stream's device reads them so.

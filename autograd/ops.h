@@ -1,5 +1,7 @@
-// The ops of the graph. Each is one call of its kernel and, directly below it in ops/<op>.cpp, the gradient. Shapes and
-// conventions are those of the kernel's page in kernels/.
+// The ops of the graph: in ops/<op>.cpp the call of the kernel and, directly below it, the gradient. Shapes and
+// conventions are those of the kernel's page in kernels/. Where the graph fuses (Graph::fuses), conv may call
+// kernels/fused_conv.h instead, and group_norm, max_pool, upsample, concat and split_batch may leave their result
+// pending (var.h).
 #pragma once
 
 #include <utility>
@@ -22,11 +24,13 @@ Var conv(Graph& graph, const Var& x, const Var& weight, const Var& bias, NormAhe
 Var group_norm(Graph& graph, const Var& x, const Var& gamma, const Var& beta, std::int64_t groups, double epsilon,
                double slope);
 
+// x (N,D,H,W,C), pooled sides even -> (N,D/2,H/2,W/2,C); in 2D the depth stays 1.
 Var max_pool(Graph& graph, const Var& x);
 
-// gain * x, up-sampled by two.
+// gain * x, up-sampled by two: (N,D,H,W,C) -> (N,2D,2H,2W,C); in 2D the depth stays 1.
 Var upsample(Graph& graph, const Var& x, bool align_corners, double gain = 1.0);
 
+// source (N,D,H,W,C), field (N,D,H,W,nd) in pixels -> (N,D,H,W,C).
 Var warp(Graph& graph, const Var& source, const Var& field, WarpConvention convention);
 
 // q, k (N,D,H,W, heads * head_dim) -> displacement (N,D,H,W,nd).
@@ -37,7 +41,9 @@ Var masked_l1(Graph& graph, const Var& prediction, const Tensor& target, const T
 // a, b (N,D,H,W,C); mask (N,D,H,W,1), a constant -> scalar (1).
 Var masked_cosine(Graph& graph, const Var& a, const Var& b, const Tensor& mask);
 
+// a, b of one shape, any rank -> the same. Throws Error(internal) where they differ.
 Var add(Graph& graph, const Var& a, const Var& b);
+// factor * x, of any shape.
 Var scale(Graph& graph, const Var& x, double factor);
 // x between float32 and bfloat16; x itself where it has that type already.
 Var cast(Graph& graph, const Var& x, DType dtype);

@@ -58,8 +58,8 @@ struct Var {
 };
 
 // What a backward holds of a forward value: its recipe or what is pending, where there is one, or else the tensor.
-// Activations, joined and
-// up-sampled tensors are cheap to make and dear to store; this is what halves the memory of a step.
+// Activations, joined and up-sampled tensors are cheap to make and dear to store; without pending values, recipes are
+// what a step saves memory by.
 class Kept {
 public:
     explicit Kept(const Var& var);

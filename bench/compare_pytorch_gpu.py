@@ -6,6 +6,7 @@
     python3 bench/compare_pytorch_gpu.py --markdown bench/results/gpu_*.json > docs/benchmarks_gpu.md
 
 RAW holds any of pytorch.json, conv.json, ops.json, step_CASE_PRECISION.json; what is absent leaves its columns empty.
+A file of results may have a string "provenance", how it came about where no single run wrote it; the page shows it.
 Needs Python alone.
 """
 
@@ -27,12 +28,12 @@ VENDOR = re.compile(r"^(cudnn|cublas|vendor)")
 HEADER = """# On a GPU, beside PyTorch and cuDNN
 
 Printed by `bench/compare_pytorch_gpu.py --markdown` from the files named below each heading, which `make gpu-bench`
-wrote; nothing here is typed by hand. Times are medians, taken by the device's own clock around each call, operands
-rotated where they would fit its cache. The roof of a pass is the larger of its products at the device's matrix rate and
-of its bytes (each operand once) at its copy rate; both rates are the best seen in the same run: of a plain loop of
-mma.sync or fused multiply-adds, of PyTorch's large matrix products, of our copy and of PyTorch's. cuDNN is called
-through PyTorch with `cudnn.benchmark`, channels last, without bias; our forward adds the bias, our weight gradient has
-its own.
+wrote, unless a line there says how else; no figure here is typed by hand. Times are medians, taken by the device's
+own clock around each call, operands rotated where they would fit its cache. The roof of a pass is the larger of its
+products at the device's matrix rate and of its bytes (each operand once) at its copy rate; both rates are the best
+seen in the same run: of a plain loop of mma.sync or fused multiply-adds, of PyTorch's large matrix products, of our
+copy and of PyTorch's. cuDNN is called through PyTorch with `cudnn.benchmark`, channels last, without bias; our
+forward adds the bias, our weight gradient has its own.
 """
 
 
@@ -231,12 +232,13 @@ def step_table(data):
         if not ours and not any(ways):
             continue
         fastest = min((way["ms"] for way in ways if way), default=None)
+        alone = " (eager alone)" if ways[0] and not ways[1] else ""
         least = min((way.get("peak_allocated_bytes") or 0 for way in ways if way), default=0) or None
         milliseconds = 1e3 * ours["seconds"] if ours else None
         bound = bounds.get(key, {}).get("step")
         memory = ours["peak_bytes"] if ours else None
         lines.append([key, number(milliseconds, 4), *(number(way["ms"], 4) if way else "" for way in ways),
-                      f"{milliseconds / fastest:.2f}" if ours and fastest else "", number(bound, 4),
+                      f"{milliseconds / fastest:.2f}{alone}" if ours and fastest else "", number(bound, 4),
                       f"{100 * bound / milliseconds:.0f} %" if ours and bound else "",
                       number(memory / gib) if ours else "", number(least / gib) if least else "",
                       f"{memory / least:.2f}" if ours and least else ""])
@@ -259,6 +261,8 @@ def report(data, source):
            f"`{source}`. {dims}D patch {patch}, batch {batch} ({2 * batch} images); copy {roofs['copy']:.0f} GB/s; "
            "products " + ", ".join(f"{p} {roofs[p] / 1e3:.1f}" for p in PRECISIONS) + " TFLOP/s"
            + (f"; PyTorch {pytorch['torch']}, cuDNN {pytorch['cudnn']}." if pytorch else "; PyTorch was not there.")]
+    if "provenance" in data:
+        out.append(f"\n{data['provenance']}")
     out += step_table(data) + conv_tables(data) + op_table(data)
     sections = pytorch.get("sections", {})
     left = [f"PyTorch, {name}: {len(part['left_out'])}" for name, part in sections.items() if part["left_out"]]

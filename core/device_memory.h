@@ -49,9 +49,9 @@ MemoryStatistics device_memory_statistics(Device device);
 void reset_device_memory_peak(Device device);
 void release_unused_device_memory(Device device);
 
-// From its construction to close() every block that is given back stays with this
-// object, which hands it out again; so work that is recorded in between can be played again while the object lives, and
-// nobody else's tensors lie where it writes.
+// From its construction to close() every block that is given back stays with this object, which hands it out again; so
+// work that is recorded in between can be played again while the object lives, and nobody else's tensors lie where it
+// writes.
 class ReservedBlocks {
 public:
     explicit ReservedBlocks(Device device);

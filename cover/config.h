@@ -1,6 +1,7 @@
-// The configuration of a training run: one plain struct, defaults as in interfaces.md. Where a default follows from the
-// data, the value here means "not chosen yet" and complete_config() puts the number in; a trainer only sees completed
-// ones. How options, presets and files become this struct is the application's business (app/config.h).
+// The configuration of a training run: one plain struct with the defaults (`cover pretrain --help` prints them). Where
+// a default follows from the data, the value here means "not chosen yet" and complete_config() puts the number in; a
+// trainer only sees completed ones. How options, presets and files become this struct is the application's business
+// (app/config.h).
 #pragma once
 
 #include <array>
@@ -91,7 +92,8 @@ struct TrainConfig {
     double inpaint_probability = 0.95;
     int inpaint_max_blocks = 10;
 
-    // How it runs; none of these changes a number in fp32 except the kernel selection.
+    // How it runs. Numbers change with device, precision and kernel selection, and with on_nonfinite and nonfinite_cap
+    // once a step was not finite; with no other of these.
     DeviceChoice device = DeviceChoice::automatic;
     Precision precision = Precision::fp32;
     int threads = 0;  // 0: all cores

@@ -1,4 +1,4 @@
-// Label-free scores of a trained network: interfaces.md, "evaluate: definitions".
+// Label-free scores of a trained network; docs/evaluate.md defines them for users.
 #pragma once
 
 #include <array>

@@ -45,8 +45,7 @@ struct GoldenResult {
 
 // dtype is that of features; float64 takes the reference rows. Tolerances, as relative 2-norms unless noted:
 //   float32   flow and features 2e-6, losses 1e-5 * max(1, value) absolute, whole gradient 1e-5 and each tensor 1e-4,
-//   all
-//             weights after three steps together 1e-4 and each tensor 1e-3
+//             all weights after three steps together 1e-4 and each tensor 1e-3
 //   float64   1e-9, and 6e-8 for what the file stores in float32
 //   TF32      flow and losses 3e-3, features 5e-3; bfloat16: 2e-2, 3e-2. Losses of later steps 5e-2 and 0.2, the
 //             whole gradient, its norm and all weights together 0.3, single tensors printed and not tested

@@ -3,10 +3,10 @@
 //   masked L1:      loss = sum mask * |target - prediction|_1 / sum mask          the norm sums the channels
 //   masked cosine:  loss = 1 - sum mask * cos(a, b) / sum mask                    each norm floored at 1e-12
 //
-// prediction, target, a, b (N,D,H,W,C); mask (N,D,H,W), 0 or 1; loss and dloss are one element. The L1 norm is of
+// prediction, target, a, b (N,D,H,W,C); mask (N,D,H,W,1), 0 or 1; loss and dloss are one element. The L1 norm is of
 // fields: all of it has one type, float32 beside bfloat16 activations. a, b and their gradients are activations; their
-// mask, loss and dloss have the real type of theirs (core/dtype.h). An empty mask is the
-// caller's error (spec section 1): the kernels then write NaN.
+// mask, loss and dloss have the real type of theirs (core/dtype.h). An empty mask is the caller's error (spec section
+// 1): the kernels then write NaN.
 #pragma once
 
 #include <span>

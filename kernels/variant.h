@@ -64,7 +64,7 @@ inline Stream host_stream(const Stream& stream) {
 
 template <class Params, class Run>
 struct Variant {
-    const char* name;  // "ref", "cpu_avx2", "cuda_3_smem"
+    const char* name;  // "ref", "cpu_avx2", "cuda_3_register"
     Device device;
     DType dtype;  // of activations
     Math math;

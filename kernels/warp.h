@@ -4,8 +4,8 @@
 //   reference:  y(p) = source(q * S/(S-1) - 1/2) with q = p + field(p), per axis of side S (the authors' grid_sample)
 //
 // source, y (N,D,H,W,C); field (N,D,H,W,nd), in pixels, ordered (D,)H,W; it and its gradient have the real type of the
-// source's (core/dtype.h). Corners outside contribute zero. On an axis of
-// side 1 the reference convention divides by zero; there q - 1/2 is read.
+// source's (core/dtype.h). Corners outside contribute zero. On an axis of side 1 the reference convention divides by
+// zero; there q - 1/2 is read.
 #pragma once
 
 #include <span>

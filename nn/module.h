@@ -1,5 +1,5 @@
 // The trained tensors of a model: one flat buffer of values and one of gradients, in the order of the weights file,
-// each tensor aligned in them. Clipping, the optimizer and (later) checkpoints and an all-reduce are single passes.
+// each tensor aligned in them. Clipping, the optimizer and checkpoints are single passes, as an all-reduce would be.
 #pragma once
 
 #include <cstdint>

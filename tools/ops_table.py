@@ -4,6 +4,8 @@
     cover bench ops --dims 2 --patch 128 --batch 4 --row cpu_avx2 --json > bench/results/ops_2d.json
     cover bench ops --dims 3 --patch 48 --batch 1 --row cpu_avx2 --json > bench/results/ops_3d.json
     tools/ops_table.py bench/results/ops_2d.json bench/results/ops_3d.json > docs/benchmarks.md
+
+A file may have a sentence "provenance" beside what was printed; it is shown under the heading.
 """
 
 import json
@@ -12,7 +14,14 @@ import sys
 
 HEADER = """# Kernel rows, measured
 
-Printed by `tools/ops_table.py` from the files named below each heading; nothing here is typed by hand. A row's time is the
+Printed by `tools/ops_table.py` from the files named below each heading; nothing here is typed by hand. Anew:
+
+    build/cover bench ops --dims 2 --patch 128 --batch 4 --row cpu_avx2 --json > bench/results/ops_2d.json
+    build/cover bench ops --dims 3 --patch 48 --batch 1 --row cpu_avx2 --json > bench/results/ops_3d.json
+    tools/ops_table.py bench/results/ops_2d.json bench/results/ops_3d.json > docs/benchmarks.md
+
+These are not all rows: each heading says which were timed, and whether the fused convolutions, by which a step computes by
+default on the CPU, are among them. `cover bench ops` without `--row` times every row that the machine can run. A row's time is the
 median of repeated calls. Convolutions and local attention are set against the rate of a loop of independent fused
 multiply-adds, the rest against the faster of a loop that copies and one
 that adds in place (memory), both measured in the same run on the same threads; a map that fits the caches
@@ -51,7 +60,11 @@ def report(path):
     patch = [side for side in data["patch"] if side > 1 or data["dims"] == 3]
     out = [f"\n## {data['dims']}D, patch {' x '.join(map(str, patch))}, batch {data['batch']} (both views: {2 * data['batch']})\n"]
     out.append(f"`{path}`: {data['processor']}, {data['threads']} threads; fused multiply-adds {data['fma_gflops']:.1f} GFLOP/s, "
-               f"memory {data['memory_gigabytes_per_second']:.1f} GB/s.\n")
+               f"memory {data['memory_gigabytes_per_second']:.1f} GB/s. Rows: "
+               + ", ".join(f"`{name}`" for name in dict.fromkeys(row["row"] for row in rows))
+               + ("." if any(row["op"] == "fused_conv" for row in rows)
+                  else ", of the plain ops alone.")
+               + (" " + data["provenance"] if "provenance" in data else "") + "\n")
     by_flops = ("gflops", "GFLOP/s", "percent_of_fma", "FMA")
     by_bytes = ("gigabytes_per_second", "GB/s", "percent_of_memory", "memory")
     groups = [(["conv", "conv_backward_data", "conv_backward_weight"], by_flops),
@@ -72,8 +85,10 @@ def report(path):
     unknown = {row["op"] for row in rows} - known
     if unknown:
         sys.exit(f"{path}: no table for {', '.join(sorted(unknown))}; add the op to tools/ops_table.py")
+    timed = {row["op"] for row in rows}
     for ops, columns in groups:
-        if shapes(rows, ops):
+        ops = [op for op in ops if op in timed]
+        if ops:
             out.append(table(rows, ops, *columns) + "\n")
     convs = [row for row in rows if row["op"].startswith("conv")]  # the plain ones: the fused do the work of other ops too
     if convs:
