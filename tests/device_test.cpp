@@ -185,6 +185,44 @@ TEST_CASE("device: blocks are kept, counted and handed out again, poisoned on th
     }
 }
 
+TEST_CASE("device: steps behind the first take no new memory") {
+    const ModelConfig config = uneven_channels(2);
+    for (const Device device : devices()) {
+        Stream& stream = *test::device_stream(device);
+        Model model(config, DType::float32, device);
+        initialise(model.parameters(), 7);
+        Optimizer optimizer(model.parameters(), {});
+        std::vector<std::size_t> held;
+        for (std::uint32_t step = 0; step < 4; ++step) {
+            Views views = random_views(2, 16, 1, 1 + 2 * step);
+            for (Tensor* tensor : {&views.images, &views.field, &views.mask}) *tensor = tensor->to(device);
+            train_step(model, optimizer, views, LossTerms::both, 1e-3, stream);
+            held.push_back(memory_statistics(device).held);
+        }
+        const char* arena = std::getenv("COVER_ARENA");
+        if (arena && std::string(arena) == "off")
+            CHECK(held[0] < std::size_t{1} << 20);  // what lives between steps, and nothing that was given back
+        else
+            CHECK_MESSAGE((held[1] == held[0] && held[3] == held[0]), name_of(device), ": ", held[0], " bytes, then ",
+                          held[1], " and ", held[3]);
+    }
+}
+
+TEST_CASE("device: a run is the same run with one allocation for each tensor") {
+    const test::TemporaryFolder folder;
+    test::write_small_patches(folder.path() + "/patches.h5", 24);
+    for (const std::string arena : {"on", "off"}) {
+        const test::Outcome outcome = test::run_program(folder,
+                                                        "pretrain --data %d/patches.h5 --patch 16 --batch 1 --channels "
+                                                        "8,8,8,8,8,8,8,8,8 --device emulated --holdout "
+                                                        "0 --steps 1 --out %d/" +
+                                                            arena,
+                                                        "COVER_ARENA=" + arena);
+        CHECK_MESSAGE(outcome.code == 0, arena, "\n", outcome.err);
+    }
+    CHECK(read_file(folder.path() + "/on/model.safetensors") == read_file(folder.path() + "/off/model.safetensors"));
+}
+
 TEST_CASE("device: two steps of the default network agree with the CPU, 2D") { compare_steps({}, 32, 2, 2); }
 
 TEST_CASE("device: two steps of the default network agree with the CPU, 3D") {
@@ -310,14 +348,18 @@ TEST_CASE("gpu: a run on the device, stopped and resumed, ends with the same bit
         CHECK_MESSAGE(outcome.code == 0, arguments, "\n", outcome.err);
     };
     const std::string common = "pretrain --data %d/patches.h5 --patch 32 --batch 2 --device cuda --holdout 0 ";
-    run(common + "--steps 6 --out %d/whole");
-    run(common + "--steps 6 --out %d/again");
-    run(common + "--steps 3 --out %d/parts");
-    run(common + "--steps 6 --out %d/parts --resume");
-    const std::string weights = read_file(folder.path() + "/whole/model.safetensors");
-    CHECK(weights == read_file(folder.path() + "/again/model.safetensors"));
-    CHECK(weights == read_file(folder.path() + "/parts/model.safetensors"));
-    run("evaluate --weights %d/whole --data %d/patches.h5 --pairs 2 --device cuda");
+    for (const std::string precision : {"fp32", "tf32", "bf16"}) {
+        const std::string here = "/" + precision + "-", settings = common + "--precision " + precision + " ";
+        run(settings + "--steps 6 --out %d" + here + "whole");
+        run(settings + "--steps 6 --out %d" + here + "again");
+        run(settings + "--steps 3 --out %d" + here + "parts");
+        run(settings + "--steps 6 --out %d" + here + "parts --resume");
+        const std::string weights = read_file(folder.path() + here + "whole/model.safetensors");
+        CHECK_MESSAGE(weights == read_file(folder.path() + here + "again/model.safetensors"), precision);
+        CHECK_MESSAGE(weights == read_file(folder.path() + here + "parts/model.safetensors"), precision);
+        run("evaluate --weights %d" + here + "whole --data %d/patches.h5 --pairs 2 --device cuda --precision " +
+            precision);
+    }
 }
 
 TEST_CASE("device: bfloat16 where there are no rows of it is a sentence and exit code 5") {

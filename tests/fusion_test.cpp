@@ -130,15 +130,19 @@ TEST_CASE("fusion: a step in float64 is the plain one, bit for bit") {
 
 TEST_CASE("fusion: a step agrees with the plain one, on the CPU and on every device") {
     std::vector<Device> all = test::devices();
-    all.insert(all.begin(), Device::cpu);
+    if (test::is_tested(Device::cpu)) all.insert(all.begin(), Device::cpu);
+    if (all.empty()) test::skip("no device of those that this run is narrowed to is here");
     for (const Device device : all)
-        for (const DType dtype : {DType::float32, DType::bfloat16})
+        for (const DType dtype : {DType::float32, DType::bfloat16}) {
+            // The CPU has no bfloat16; CUDA fuses bfloat16 alone.
+            CHECK(choices(device, dtype).empty() == ((device == Device::cpu) == (dtype == DType::bfloat16)));
             for (const KernelSelection& rows : choices(device, dtype)) {
                 Stream stream = device == Device::cpu ? test::cpu_stream() : *test::device_stream(device);
                 stream.selection = &rows;
                 REQUIRE(fuses_convs(dtype, stream));
                 for (const int dims : {2, 3}) compare_with_plain(dims, dtype, stream);
             }
+        }
 }
 
 TEST_CASE("fusion: what a convolution cannot read is made, with the same values and gradients") {

@@ -63,14 +63,16 @@ Units inspect(const std::string& text) {
     return inspect(stream);
 }
 
-std::string symbols_of(const std::string& arguments) {
-    const std::unique_ptr<FILE, int (*)(FILE*)> pipe(popen(("nm " + arguments).c_str(), "r"), pclose);
+std::string output_of(const std::string& command) {
+    const std::unique_ptr<FILE, int (*)(FILE*)> pipe(popen(command.c_str(), "r"), pclose);
     REQUIRE(pipe);
     std::string text;
     std::array<char, 65536> buffer;
     while (const std::size_t n = std::fread(buffer.data(), 1, buffer.size(), pipe.get())) text.append(buffer.data(), n);
     return text;
 }
+
+std::string symbols_of(const std::string& arguments) { return output_of("nm " + arguments); }
 
 // The mangled names that `nm` says are defined, of what belongs to cover::cuda::BUILD or names it.
 std::set<std::string> defined_in(const std::string& text, const std::string& build) {
@@ -97,6 +99,16 @@ TEST_CASE("cuda: the two builds of one source define no symbol in common") {
     const std::string native_symbols = symbols_of("'" + native + "'");
     CHECK(defined_in(native_symbols, "native").size() > 100);
     CHECK(defined_in(native_symbols, "emulated").empty());
+}
+
+TEST_CASE("cuda: the library with the CUDA rows loads where there is no driver") {
+    const std::string library = COVER_CUDA_LIBRARY;
+    if (library.empty()) return skip("no nvcc: there is no such library");
+    if (std::system("readelf --version > /dev/null 2>&1") != 0) return skip("readelf is not installed");
+    const std::string needed = output_of("readelf -d '" + library + "'");
+    CHECK(needed.find("(NEEDED)") != std::string::npos);
+    for (const char* absent : {"libcuda.", "libcudart", "libcublas", "libcudnn"})
+        CHECK_MESSAGE(needed.find(absent) == std::string::npos, needed);
 }
 
 TEST_CASE("instruction sets: no unit leaves a weak function outside its namespace") {

@@ -217,14 +217,16 @@ std::string check_row(const RowTest<Params, Run>& test, const Variant<Params, Ru
 }
 
 // What a run of the table tests is narrowed to, for sanitizers and checks of one device:
-// COVER_TEST_DEVICE=cpu|emulated| cuda keeps the rows of one device, COVER_TEST_EVERY=N of each row's cases every N-th
+// COVER_TEST_DEVICE=cpu|emulated|cuda keeps the rows of one device, COVER_TEST_EVERY=N of each row's cases every N-th
 // (and no row that is there by name only).
 struct Narrowed {
     std::optional<Device> device;
     std::size_t stride = 1;
 };
 const Narrowed& narrowed();
-// Every device of this machine that is not the CPU: the emulated one too, unless the tests are narrowed to another.
+// Whether the device is here and the tests are not narrowed to another.
+bool is_tested(Device device);
+// Every device of this machine that is not the CPU, the emulated one too.
 std::vector<Device> devices();
 
 // Every row that this machine can run, on every case that the row takes. A row that takes none of the cases on any
@@ -237,9 +239,8 @@ void check_table(const RowTest<Params, Run>& test) {
     std::size_t slow_rows = 0;
     std::string left_out;
     for (const auto& row : test.table) {
-        if (narrowed().device && row.device != *narrowed().device) continue;
+        if (!is_tested(row.device)) continue;
         if (narrowed().stride > 1 && row.by_name_only) continue;  // a vendor's kernels are not ours to sanitize
-        if (!device_stream(row.device)) continue;
         bool reachable = false;
         // The emulation is slow, and so are the plans that a vendor's library makes for each shape: of a long list
         // every 17th case that the row takes, which is prime to the numbers of channels and kernels that alternate

@@ -59,15 +59,19 @@ void run_tile_backward_weight(View dweight, View dbias, ConstView dy, ConstView 
     });
 }
 
+template <class T>
 void run_matrix_forward(View y, ConstView x, ConstView weight, ConstView bias, const ConvParams& p, Stream& stream) {
-    (p.kernel == 1 ? choose_matrix<1> : choose_matrix<3>)(y, x, weight.as<float>(), bias.as<float>(), p, false, stream);
+    (p.kernel == 1 ? choose_matrix<T, 1> : choose_matrix<T, 3>)(y, x, weight.as<float>(), bias.as<float>(), p, false,
+                                                                stream);
 }
 
+template <class T>
 void run_matrix_backward_data(View dx, ConstView dy, ConstView weight, const ConvParams& p, Stream& stream) {
     ConvParams mirrored = p;
     mirrored.c_in = p.c_out;
     mirrored.c_out = p.c_in;
-    (p.kernel == 1 ? choose_matrix<1> : choose_matrix<3>)(dx, dy, weight.as<float>(), nullptr, mirrored, true, stream);
+    (p.kernel == 1 ? choose_matrix<T, 1> : choose_matrix<T, 3>)(dx, dy, weight.as<float>(), nullptr, mirrored, true,
+                                                                stream);
 }
 
 void run_matrix_backward_weight(View dweight, View dbias, ConstView dy, ConstView x, const ConvParams& p,
@@ -77,20 +81,31 @@ void run_matrix_backward_weight(View dweight, View dbias, ConstView dy, ConstVie
                    : launch_matrix_weight<WeightTile<3, 2, 2>>)(dweight, dbias, dy, x, flat, stream);
 }
 
-// Rung 5 takes the network's first layer as well, by kernels of its own, so that one name serves a whole network.
-bool fits_rung_5(const ConvParams& p, const DeviceFacts& facts) {
-    return fits_first_layer(p, facts) || fits_matrices(p, facts);
+template <class T>
+void run_first_forward(View y, ConstView x, ConstView weight, ConstView bias, const ConvParams& p, Stream& stream) {
+    (p.kernel == 1 ? launch_first_forward<T, 1> : launch_first_forward<T, 3>)(y, x, weight, bias, p, stream);
 }
 
+template <class T>
+void run_first_backward_weight(View dweight, View dbias, ConstView dy, ConstView x, const ConvParams& p,
+                               Stream& stream) {
+    (p.kernel == 1 ? launch_first_weight<T, 1> : launch_first_weight<T, 3>)(dweight, dbias, dy, x, p, stream);
+}
+
+// Rung 5 takes the network's first layer as well, by kernels of its own, so that one name serves a whole network.
+template <class T>
+bool fits_rung_5(const ConvParams& p, const DeviceFacts& facts) {
+    return fits_first_layer(p, facts) || fits_matrices<T>(p, facts);
+}
+
+template <class T>
 void run_rung_5_forward(View y, ConstView x, ConstView weight, ConstView bias, const ConvParams& p, Stream& stream) {
-    if (p.c_in > 1) return run_matrix_forward(y, x, weight, bias, p, stream);
-    (p.kernel == 1 ? launch_first_forward<1> : launch_first_forward<3>)(y, x, weight, bias, p, stream);
+    (p.c_in == 1 ? run_first_forward<T> : run_matrix_forward<T>)(y, x, weight, bias, p, stream);
 }
 
 void run_rung_5_backward_weight(View dweight, View dbias, ConstView dy, ConstView x, const ConvParams& p,
                                 Stream& stream) {
-    if (p.c_in > 1) return run_matrix_backward_weight(dweight, dbias, dy, x, p, stream);
-    (p.kernel == 1 ? launch_first_weight<1> : launch_first_weight<3>)(dweight, dbias, dy, x, p, stream);
+    (p.c_in == 1 ? run_first_backward_weight<bfloat16> : run_matrix_backward_weight)(dweight, dbias, dy, x, p, stream);
 }
 
 }  // namespace conv
@@ -104,10 +119,14 @@ std::span<const ConvVariant> conv_rows() {
          conv::run_tile_forward<conv::SharedTile>, true},
         {"cuda_3_register", this_device, DType::float32, Math::exact, always<ConvParams>,
          conv::run_tile_forward<conv::RegisterTile>, true},
+        {"cuda_3_one_channel", this_device, DType::float32, Math::exact, conv::fits_first_layer,
+         conv::run_first_forward<float>},
         {"cuda_4_tensor", this_device, DType::float32, Math::tf32, conv::fits_tensor_cores, conv::run_tensor_forward,
          true},
-        {"cuda_5_ldmatrix", this_device, DType::bfloat16, Math::exact, conv::fits_rung_5, conv::run_rung_5_forward,
-         true},
+        {"cuda_5_tf32", this_device, DType::float32, Math::tf32, conv::fits_rung_5<float>,
+         conv::run_rung_5_forward<float>},
+        {"cuda_5_ldmatrix", this_device, DType::bfloat16, Math::exact, conv::fits_rung_5<bfloat16>,
+         conv::run_rung_5_forward<bfloat16>, true},
         {"cuda_6_wgmma", this_device, DType::bfloat16, Math::exact, conv::fits_wgmma, conv::run_wgmma_forward, true},
     };
     return rows;
@@ -124,8 +143,10 @@ std::span<const ConvBackwardDataVariant> conv_backward_data_rows() {
          conv::run_tile_backward_data<conv::RegisterTile>, true},
         {"cuda_4_tensor", this_device, DType::float32, Math::tf32, conv::fits_tensor_cores,
          conv::run_tensor_backward_data, true},
-        {"cuda_5_ldmatrix", this_device, DType::bfloat16, Math::exact, conv::fits_matrices,
-         conv::run_matrix_backward_data, true},
+        {"cuda_5_tf32", this_device, DType::float32, Math::tf32, conv::fits_matrices<float>,
+         conv::run_matrix_backward_data<float>},
+        {"cuda_5_ldmatrix", this_device, DType::bfloat16, Math::exact, conv::fits_matrices<bfloat16>,
+         conv::run_matrix_backward_data<bfloat16>, true},
         {"cuda_6_wgmma", this_device, DType::bfloat16, Math::exact, conv::fits_wgmma_backward_data,
          conv::run_wgmma_backward_data, true},
     };
@@ -139,9 +160,11 @@ std::span<const ConvBackwardWeightVariant> conv_backward_weight_rows() {
          conv::run_naive_backward_weight<bfloat16>},
         {"cuda_3_register", this_device, DType::float32, Math::exact, always<ConvParams>,
          conv::run_tile_backward_weight, true},
+        {"cuda_3_one_channel", this_device, DType::float32, Math::exact, conv::fits_first_layer,
+         conv::run_first_backward_weight<float>},
         {"cuda_4_tensor", this_device, DType::float32, Math::tf32, conv::fits_tensor_cores,
          conv::run_tensor_backward_weight, true},
-        {"cuda_5_ldmatrix", this_device, DType::bfloat16, Math::exact, conv::fits_rung_5,
+        {"cuda_5_ldmatrix", this_device, DType::bfloat16, Math::exact, conv::fits_rung_5<bfloat16>,
          conv::run_rung_5_backward_weight, true},
         {"cuda_6_wgmma", this_device, DType::bfloat16, Math::exact, conv::fits_wgmma_backward_weight,
          conv::run_wgmma_backward_weight, true},

@@ -10,7 +10,7 @@ namespace conv {
 // Eight channels are one access and one unit of the statistics. The first layer of the network (c_in 1) has nothing
 // pending and kernels of its own; it is left to the plain ops.
 bool fits_fused_matrices(const FusedConvParams& p, const DeviceFacts& facts) {
-    using Largest = FewOutputs<3>;
+    using Largest = FewOutputs<bfloat16, 3>;
     const std::size_t bytes =
         matrix_bytes<Largest>(Largest::stages) + fused_bytes<Largest>(small_elements<MatrixPixels<Largest>>(p));
     return has_whole_units(p.parts[0].channels, p.parts[0].groups) &&
@@ -22,7 +22,7 @@ void run_fused_forward(View y, View mean, View rstd, const PendingInput& input, 
                        const FusedConvParams& p, Stream& stream) {
     const ConvParams flat = fused_geometry(p);
     const auto run = [&]<class Tile>(Tile) { launch_fused<Tile>(y, mean, rstd, input, weight, bias, p, flat, stream); };
-    p.conv.kernel == 1 ? run(FewOutputs<1>()) : with_matrix_tile<3>(flat, run);
+    p.conv.kernel == 1 ? run(FewOutputs<bfloat16, 1>()) : with_matrix_tile<bfloat16, 3>(flat, run);
 }
 
 void run_fused_backward_weight(View dweight, View dbias, ConstView dy, const PendingInput& input,

@@ -20,22 +20,30 @@ void require_success(cudaError_t result, const char* statement,
 
 #define COVER_CUDA_CALL(statement) ::cover::cuda::native::require_success(statement, #statement)
 
+// The name of a launch, and the line that launches.
+struct LaunchSite {
+    const char* name;
+    std::source_location where;
+
+    LaunchSite(const char* of, std::source_location at = std::source_location::current()) : name(of), where(at) {}
+};
+
 // Every kernel starts here. `shared_bytes`: what its Shared will cut up. The arguments are converted to the kernel's
 // parameter types; the call returns when the launch is queued.
 template <class... Parameters, class... Arguments>
-void launch(Stream& stream, const char* name, dim3 grid, dim3 block, std::size_t shared_bytes,
+void launch(Stream& stream, LaunchSite site, dim3 grid, dim3 block, std::size_t shared_bytes,
             void (*kernel)(Parameters...), const Arguments&... arguments) {
     static_assert(sizeof...(Parameters) == sizeof...(Arguments));
     if (shared_bytes > 48 * 1024)
         require_success(
             cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
                                  static_cast<int>(shared_bytes)),
-            name);
+            site.name, site.where);
     [&](Parameters... values) {
         void* pointers[] = {const_cast<void*>(static_cast<const void*>(&values))...};
         require_success(cudaLaunchKernel(reinterpret_cast<const void*>(kernel), grid, block, pointers, shared_bytes,
                                          static_cast<cudaStream_t>(stream.native)),
-                        name);
+                        site.name, site.where);
     }(static_cast<Parameters>(arguments)...);
 }
 

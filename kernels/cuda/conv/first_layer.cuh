@@ -1,20 +1,23 @@
-// Rung 5 for one input channel, the first convolution of the network: a product of matrices would be nine deep, and
-// what limits it is one write (forward) or one read (weight gradient) of y. So float32 multiply-adds: a thread owns
-// eight neighbouring output channels, 16 bytes of y, of pixels below each other.
+// One input channel, the first convolution of the network: a product of matrices would be nine deep, and what limits it
+// is one write (forward) or one read (weight gradient) of y. So float32 multiply-adds: a thread owns eight neighbouring
+// output channels, 16 bytes of y or twice as many in float32, of pixels below each other.
 #pragma once
 
+#include "kernels/cuda/conv/ldmatrix.cuh"
 #include "kernels/cuda/conv/ldmatrix_weight.cuh"
+#include "kernels/cuda/packs.h"
 
 namespace cover::cuda::COVER_CUDA_BUILD::conv {
 
-// A warp covers eight pixels of a row and 32 output channels, so a row of y is written in pieces of 512 bytes.
+// A warp covers eight pixels of a row and 32 output channels, so a row of y is written in pieces of 512 bytes or
+// more.
 inline constexpr int first_warps = 4, first_threads = 32 * first_warps, first_outputs = 32;
 // Forward: a thread's pixels. A block's tile is first_rows rows of 8 x first_warps pixels.
 inline constexpr int first_rows = 4, first_width = 8 * first_warps;
 
 // The pixels of x that a tile of `height` rows needs, as float32, zeros outside of the image.
-template <int height, int width, int halo>
-__device__ void stage_single_channel(float* to, const bfloat16* x, const HaloTiles& t, int plane, int h, int w) {
+template <int height, int width, int halo, class T>
+__device__ void stage_single_channel(float* to, const T* x, const HaloTiles& t, int plane, int h, int w) {
     constexpr int columns = width + 2 * halo;
     for (int e = static_cast<int>(threadIdx.x); e < (height + 2 * halo) * columns; e += first_threads) {
         const int at_h = h - halo + e / columns, at_w = w - halo + e % columns;
@@ -24,10 +27,10 @@ __device__ void stage_single_channel(float* to, const bfloat16* x, const HaloTil
     }
 }
 
-// blockIdx.x: pixel tile; y: 32 output channels. weight (taps, c_out) is rounded to bfloat16 here.
-template <int side>
+// blockIdx.x: pixel tile; y: 32 output channels. weight (taps, c_out) is rounded to T here.
+template <class T, int side>
 __global__ void __launch_bounds__(first_threads)
-    first_forward(bfloat16* y, const bfloat16* x, const float* weight, const float* bias, HaloTiles t, int c_out) {
+    first_forward(T* y, const T* x, const float* weight, const float* bias, HaloTiles t, int c_out) {
     constexpr int halo = side / 2, columns = first_width + 2 * halo, rows = first_rows + 2 * halo,
                   plane_taps = side * side;
     Shared shared;
@@ -53,7 +56,7 @@ __global__ void __launch_bounds__(first_threads)
                                                             at.w);
         for (int e = static_cast<int>(threadIdx.x); e < plane_taps * first_outputs; e += first_threads) {
             const int tap = kd * plane_taps + e / first_outputs, channel = o0 + e % first_outputs;
-            weights[e] = channel < c_out ? static_cast<float>(bfloat16(weight[tap * c_out + channel])) : 0.0f;
+            weights[e] = channel < c_out ? static_cast<float>(static_cast<T>(weight[tap * c_out + channel])) : 0.0f;
         }
         block_sync();
 #pragma unroll 1
@@ -78,38 +81,37 @@ __global__ void __launch_bounds__(first_threads)
     if (o >= c_out || w >= t.w) return;
 #pragma unroll
     for (int r = 0; r < first_rows; ++r)
-        if (at.h + r < t.h)
-            *reinterpret_cast<uint4*>(y + ((std::int64_t{at.plane} * t.h + at.h + r) * t.w + w) * c_out + o) =
-                make_uint4(two_bf16(sum[r][0], sum[r][1]), two_bf16(sum[r][2], sum[r][3]),
-                           two_bf16(sum[r][4], sum[r][5]), two_bf16(sum[r][6], sum[r][7]));
+        if (at.h + r < t.h) store_eight(y + ((std::int64_t{at.plane} * t.h + at.h + r) * t.w + w) * c_out + o, sum[r]);
 }
 
 inline bool fits_first_layer(const ConvParams& p, const DeviceFacts& facts) {
     return p.c_in == 1 && p.c_out % 8 == 0 && facts.compute_capability >= 80;
 }
 
-template <int side>
+template <class T, int side>
 void launch_first_forward(View y, ConstView x, ConstView weight, ConstView bias, const ConvParams& p, Stream& stream) {
     constexpr int halo = side / 2;
     const HaloTiles tiles = HaloTiles::of(p, first_rows, first_width);
     const std::size_t bytes = Shared::shared_bytes_of<float>((first_rows + 2 * halo) * (first_width + 2 * halo)) +
                               Shared::shared_bytes_of<float>(side * side * first_outputs);
     launch(stream, "conv first_forward", dim3(static_cast<unsigned>(tiles.tiles), blocks_for(p.c_out, first_outputs)),
-           first_threads, bytes, first_forward<side>, y.as<bfloat16>(), x.as<bfloat16>(), weight.as<float>(),
-           bias.as<float>(), tiles, static_cast<int>(p.c_out));
+           first_threads, bytes, first_forward<T, side>, y.as<T>(), x.as<T>(), weight.as<float>(), bias.as<float>(),
+           tiles, static_cast<int>(p.c_out));
 }
 
 // The weight gradient: a block's tile is first_weight_rows rows of 8 x first_warps pixels, down which a thread goes; at
-// the end of its slice the block adds up its threads.
-inline constexpr int first_weight_rows = 8;
+// the end of its slice the block adds up its threads. A thread has 128 bytes of dy under way.
+template <class T>
+inline constexpr int first_weight_rows = 16 / sizeof(T);
 
 // partial (slices, weights + c_out). blockIdx.x: 32 output channels; y: slice; z: depth of the kernel.
-template <int side>
+template <class T, int side>
 __global__ void __launch_bounds__(first_threads)
-    first_backward_weight(float* partial, const bfloat16* dy, const bfloat16* x, WeightPlan plan) {
-    constexpr int halo = side / 2, columns = first_width + 2 * halo, plane_taps = side * side;
+    first_backward_weight(float* partial, const T* dy, const T* x, WeightPlan plan) {
+    constexpr int height = first_weight_rows<T>, halo = side / 2, columns = first_width + 2 * halo,
+                  plane_taps = side * side;
     Shared shared;
-    float* const pixels = shared.take<float>((first_weight_rows + 2 * halo) * columns);
+    float* const pixels = shared.take<float>((height + 2 * halo) * columns);
     float* const sums = shared.take<float>((plane_taps + 1) * first_outputs * first_warps);
 
     const HaloTiles& t = plan.tiles;
@@ -122,25 +124,22 @@ __global__ void __launch_bounds__(first_threads)
     const int first = static_cast<int>(blockIdx.y) * plan.tiles_per_slice;
     const int end = first + plan.tiles_per_slice < t.tiles ? first + plan.tiles_per_slice : t.tiles;
     for (int tile = seek_tile(t, first, end, kd); tile < end; tile = seek_tile(t, tile + 1, end, kd)) {
-        const HaloPlace at = halo_place(t, tile, first_weight_rows, first_width);
+        const HaloPlace at = halo_place(t, tile, height, first_width);
         const int w = at.w + column;
-        uint4 pieces[first_weight_rows];
+        Pack<T, 8> pieces[height];
 #pragma unroll
-        for (int r = 0; r < first_weight_rows; ++r)
+        for (int r = 0; r < height; ++r)
             pieces[r] = o < plan.c_out && w < t.w && at.h + r < t.h
-                            ? *reinterpret_cast<const uint4*>(
+                            ? *reinterpret_cast<const Pack<T, 8>*>(
                                   dy + ((std::int64_t{at.plane} * t.h + at.h + r) * t.w + w) * plan.c_out + o)
-                            : make_uint4(0, 0, 0, 0);
+                            : Pack<T, 8>();
         block_sync();  // the last tile is no longer read
-        stage_single_channel<first_weight_rows, first_width, halo>(pixels, x, t, at.plane + shift, at.h, at.w);
+        stage_single_channel<height, first_width, halo>(pixels, x, t, at.plane + shift, at.h, at.w);
         block_sync();
 #pragma unroll
-        for (int r = 0; r < first_weight_rows; ++r) {
-            const unsigned words[4] = {pieces[r].x, pieces[r].y, pieces[r].z, pieces[r].w};
+        for (int r = 0; r < height; ++r) {
             float gradient[8];
-#pragma unroll
-            for (int e = 0; e < 8; ++e)
-                gradient[e] = std::bit_cast<float>(e % 2 ? words[e / 2] & 0xffff0000u : words[e / 2] << 16);
+            load(gradient, pieces[r].values);
 #pragma unroll
             for (int tap = 0; tap < plane_taps; ++tap) {
                 const float pixel = pixels[(r + tap / side) * columns + column + tap % side];
@@ -173,21 +172,21 @@ __global__ void __launch_bounds__(first_threads)
     }
 }
 
-template <int side>
+template <class T, int side>
 void launch_first_weight(View dweight, View dbias, ConstView dy, ConstView x, const ConvParams& p, Stream& stream) {
     constexpr int halo = side / 2;
     WeightPlan plan{};
-    plan.tiles = HaloTiles::of(p, first_weight_rows, first_width);
+    plan.tiles = HaloTiles::of(p, first_weight_rows<T>, first_width);
     plan.c_in = 1;
     plan.c_out = static_cast<int>(p.c_out);
     const unsigned parts = blocks_for(p.c_out, first_outputs), depth = static_cast<unsigned>(p.kernel_depth());
     plan.tiles_per_slice = tiles_per_slice(plan.tiles.tiles, std::int64_t{parts} * depth);
     const std::size_t bytes =
-        Shared::shared_bytes_of<float>((first_weight_rows + 2 * halo) * (first_width + 2 * halo)) +
+        Shared::shared_bytes_of<float>((first_weight_rows<T> + 2 * halo) * (first_width + 2 * halo)) +
         Shared::shared_bytes_of<float>((side * side + 1) * first_outputs * first_warps);
     accumulate_gradients(dweight, dbias, plan, p.weight_count(), stream, [&](float* partial, unsigned slices) {
         launch(stream, "conv first_backward_weight", dim3(parts, slices, depth), first_threads, bytes,
-               first_backward_weight<side>, partial, dy.as<bfloat16>(), x.as<bfloat16>(), plan);
+               first_backward_weight<T, side>, partial, dy.as<T>(), x.as<T>(), plan);
     });
 }
 

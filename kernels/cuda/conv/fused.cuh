@@ -46,17 +46,6 @@ __device__ inline WarpMoments moments_of_column(const uint4 (&stored)[8], int ro
     return {mean, sum_of([mean](float value) { return (value - mean) * (value - mean); })};
 }
 
-// Where a thread's sums lie in its block's tile.
-template <class Tile>
-struct WarpPlace {
-    int lane, warp, group, h, w;  // the warp's 32 outputs and its first pixel
-
-    static __device__ WarpPlace of(int thread) {
-        const int warp = thread / 32, across = warp / Tile::groups;
-        return {thread % 32, warp, warp % Tile::groups, across / Tile::warps_w * 8, across % Tile::warps_w * 8};
-    }
-};
-
 // parts (n, d, h, w, channels) -> out (n, d, h, w, c_out). weight: by pack_weights. moments (tiles, c_out / 8), or
 // null.
 template <class Tile>
@@ -72,7 +61,6 @@ __global__ void __launch_bounds__(Tile::threads, Tile::blocks_per_processor)
     HaloPlace* const places = shared.take<HaloPlace>(MatrixCursor::kept);
     PendingPart* const parts = shared.take<PendingPart>(2);
     WarpMoments* const warp_moments = shared.take<WarpMoments>(Tile::threads / 8);
-    int* const zero = shared.take<int>(1);
     bfloat16* const pixels = shared.take<bfloat16>(Tile::stages * Tile::pixel_count);
     bfloat16* const weights =
         shared.take<bfloat16>(std::int64_t{plan.resident ? slabs : Tile::stages} * Tile::weight_count);
@@ -86,7 +74,6 @@ __global__ void __launch_bounds__(Tile::threads, Tile::blocks_per_processor)
     if (threadIdx.x == 0) {
         parts[0] = input.parts[0];
         parts[1] = input.parts[1];
-        *zero = 0;
     }
     for (int e = static_cast<int>(threadIdx.x); e < Tile::outputs; e += Tile::threads) {
         const int o = output_tile * Tile::outputs + e;
@@ -137,8 +124,7 @@ __global__ void __launch_bounds__(Tile::threads, Tile::blocks_per_processor)
         } while (cursor.tile == tile);
 
         const HaloPlace& at = places[tile % MatrixCursor::kept];
-        // Found anew behind each tile: the compiler would keep all of it in registers during the products.
-        const WarpPlace<Tile> warp = WarpPlace<Tile>::of(static_cast<int>(threadIdx.x) + *zero);
+        const WarpPlace<Tile> warp = WarpPlace<Tile>::behind(at);
         const int lane_output = 32 * warp.group + 8 * (warp.lane % 4);  // the first of the lane's eight outputs
         const int o = output_tile * Tile::outputs + lane_output;
         const float* const shift = shifts + lane_output;
@@ -188,7 +174,7 @@ __global__ void __launch_bounds__(Tile::threads, Tile::blocks_per_processor)
 template <class Tile>
 std::size_t fused_bytes(int small_count) {
     return Shared::shared_bytes_of<PendingPart>(2) + Shared::shared_bytes_of<WarpMoments>(Tile::threads / 8) +
-           Shared::shared_bytes_of<int>(1) + Shared::shared_bytes_of<bfloat16>(small_count);
+           Shared::shared_bytes_of<bfloat16>(small_count);
 }
 
 template <class Tile>
@@ -196,8 +182,7 @@ void launch_fused(View y, View mean, View rstd, const PendingInput& input, Const
                   const FusedConvParams& p, const ConvParams& flat, Stream& stream) {
     const int small_count = small_elements<MatrixPixels<Tile>>(p);
     const MatrixLaunch how = MatrixLaunch::of<Tile>(flat, false, fused_bytes<Tile>(small_count), stream);
-    Workspace<bfloat16> packed(8 * how.layout.fragments(), stream);
-    how.pack(packed.data(), weight.as<float>(), stream);
+    Workspace<bfloat16> packed = how.packed<bfloat16>(weight.as<float>(), stream);
     FusedConvParams stored = p;
     stored.conv = flat;
     const TileCut cut = TileCut::of(how.plan.tiles, how.plan.c_out, Tile::height, Tile::width);

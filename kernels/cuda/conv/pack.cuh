@@ -1,5 +1,6 @@
-// The weights of rung 5, rounded to bfloat16 and laid out as the lanes of a warp hold them in fragments b of
-// multiply_add_bf16: what one lane reads with one load of 16 bytes lies together, and lanes lie side by side.
+// The weights of rung 5, rounded (to bfloat16, or to TF32) and laid out as the lanes of a warp hold them in fragments b
+// of multiply_add_bf16 and multiply_add_tf32: what one lane reads with one load of 16 bytes lies together, and lanes
+// lie side by side.
 #pragma once
 
 #include "kernels/cuda/conv/geometry.cuh"
@@ -8,7 +9,8 @@ namespace cover::cuda::COVER_CUDA_BUILD::conv {
 
 // In the direction of the kernel that reads them: for a data gradient c_in is the convolution's c_out.
 struct PackedWeights {
-    int c_in, c_out, depth, plane_taps, chunks, output_tiles, groups;  // chunks of 16 channels; groups of 32 outputs
+    int c_in, c_out, depth, plane_taps, chunks, output_tiles,
+        groups;  // chunks: of the channels of a fragment; groups of 32 outputs
     bool transposed;
 
     COVER_HOST_DEVICE std::int64_t fragments() const {
@@ -20,8 +22,11 @@ struct PackedWeights {
 // fragments are eight neighbouring channels, which it stores at once.
 COVER_HOST_DEVICE constexpr int output_of_column(int j, int column) { return 8 * (column / 2) + 2 * j + column % 2; }
 
-// packed (output tile, kernel depth, chunk, plane tap, group, fragment pair, lane, 8). One thread per 8 weights.
-static __global__ void pack_weights(bfloat16* packed, const float* weight, PackedWeights w) {
+// packed (output tile, kernel depth, chunk, plane tap, group, fragment pair, lane, 16 bytes). One thread per 16 bytes.
+// A word holds two channels as bfloat16, or one as TF32.
+template <class T>
+__global__ void pack_weights(T* packed, const float* weight, PackedWeights w) {
+    constexpr int in_word = 4 / sizeof(T);
     const std::int64_t index = global_thread();
     if (index >= w.fragments()) return;
     const int lane = static_cast<int>(index % 32), pair = static_cast<int>(index / 32 % 2);
@@ -37,17 +42,20 @@ static __global__ void pack_weights(bfloat16* packed, const float* weight, Packe
     unsigned words[4];
 #pragma unroll
     for (int word = 0; word < 4; ++word) {
-        unsigned halves[2];
+        words[word] = 0;
 #pragma unroll
-        for (int e = 0; e < 2; ++e) {
-            const int c = 16 * chunk + 8 * (word % 2) + 2 * (lane % 4) + e;
+        for (int e = 0; e < in_word; ++e) {
+            const int c = in_word * (8 * chunk + 4 * (word % 2) + lane % 4) + e;
             const int o = 32 * (tile * w.groups + group) + output_of_column(2 * pair + word / 2, lane / 4);
             const bool inside = c < w.c_in && o < w.c_out;
             const std::int64_t at = w.transposed ? (static_cast<std::int64_t>(last - tap) * w.c_out + o) * w.c_in + c
                                                  : (static_cast<std::int64_t>(tap) * w.c_in + c) * w.c_out + o;
-            halves[e] = bfloat16(inside ? weight[at] : 0.0f).bits;
+            const float value = inside ? weight[at] : 0.0f;
+            if constexpr (in_word == 2)
+                words[word] |= static_cast<unsigned>(bfloat16(value).bits) << (16 * e);
+            else
+                words[word] = round_tf32(value);
         }
-        words[word] = halves[0] | halves[1] << 16;
     }
     reinterpret_cast<uint4*>(packed)[index] = make_uint4(words[0], words[1], words[2], words[3]);
 }
