@@ -5,7 +5,8 @@
     python3 bench/compare_pytorch_gpu.py RAW --results FOLDER   and writes FOLDER/gpu_DEVICE_DATE.json
     python3 bench/compare_pytorch_gpu.py --markdown bench/results/gpu_*.json > docs/benchmarks_gpu.md
 
-RAW holds any of pytorch.json, conv.json, ops.json, step_CASE_PRECISION.json; what is absent leaves its columns empty.
+RAW holds any of pytorch.json, pytorch_compile_CASE.json, conv.json, fused.json, ops.json, step_CASE_PRECISION.json;
+what is absent leaves its columns empty.
 A file of results may have a string "provenance", how it came about where no single run wrote it; the page shows it.
 Needs Python alone.
 """
@@ -49,10 +50,19 @@ def load(path):
 
 
 def gather(folder):
-    ours = [found for name in ("conv", "ops") if (found := load(folder / f"{name}.json"))]
+    ours = [found for name in ("conv", "fused", "ops") if (found := load(folder / f"{name}.json"))]
     steps = {f"{case} {precision}": found for case in CASES for precision in PRECISIONS
              if (found := load(folder / f"step_{case}_{precision}.json"))}
     pytorch = load(folder / "pytorch.json")
+    if pytorch:
+        # One process for each case of torch.compile: they compiled side by side.
+        for case in CASES:
+            part = (load(folder / f"pytorch_compile_{case}.json") or {}).get("sections", {}).get("compile")
+            if part:
+                kept = pytorch["sections"].setdefault("compile", {"seconds": 0.0, "rows": [], "left_out": []})
+                kept["seconds"] = max(kept["seconds"], part["seconds"])
+                kept["rows"] += part["rows"]
+                kept["left_out"] += part["left_out"]
     names = [part.get("device") for part in ours + [pytorch or {}]] + [s.get("device_name") for s in steps.values()]
     return {"device": next((name for name in names if name), "unknown device"),
             "date": datetime.date.today().isoformat(), "cover": ours, "steps": steps, "pytorch": pytorch}

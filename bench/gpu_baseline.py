@@ -306,11 +306,15 @@ def time_step(arguments, clock, case, precision, compiled):
         if cuda:
             clock.finish()
             torch.cuda.reset_peak_memory_stats()
-        if arguments.wait_for:
-            pathlib.Path(arguments.wait_for + ".ready").touch()
-            while not pathlib.Path(arguments.wait_for).exists():
+        turn = pathlib.Path(arguments.wait_for) if arguments.wait_for else None
+        if turn:
+            turn.with_name(turn.name + ".ready").touch()
+            while not turn.exists():
                 time.sleep(0.05)
         row.update(clock.measure(step.run, least=3, most=12, milliseconds=1200 if cuda else 1, warm_up=1))
+        if turn:
+            turn.with_name(turn.name + ".ready").unlink()
+            turn.unlink()
         # JSON has no NaN. A step whose losses are none is timed all the same, and said to be such.
         row["losses"] = [float(v) if torch.isfinite(v) else None for v in step.last]
         if None in row["losses"]:
@@ -359,7 +363,8 @@ def compile_child(arguments):
 
 def compile_section(section):
     command = [sys.executable, __file__, "--compile-child", "--device", section.device, "--precisions",
-               ",".join(section.arguments.precisions), "--cases", ",".join(section.arguments.case)]
+               ",".join(section.arguments.precisions), "--cases", ",".join(section.arguments.case),
+               "--patch", str(section.arguments.patch), "--batch", str(section.arguments.batch)]
     command += ["--backend", section.arguments.backend]
     command += ["--wait-for", section.arguments.wait_for] if section.arguments.wait_for else []
     command += ["--tiny"] if section.arguments.tiny else []
@@ -496,8 +501,8 @@ def parse():
                         help="what torch.compile built, read before and written after")
     parser.add_argument("--backend", default="inductor", help="of torch.compile; aot_eager compiles no kernels")
     parser.add_argument("--out", metavar="FILE", help="write the numbers as JSON; written after every section")
-    parser.add_argument("--wait-for", metavar="FILE", help="of the steps: once warm, write FILE.ready and wait for FILE "
-                        "before timing, so that other work may run meanwhile")
+    parser.add_argument("--wait-for", metavar="FILE", help="of the steps: each, once warm, writes FILE.ready and waits "
+                        "for FILE, so that other work may be timed meanwhile; removes both when it has been timed")
     parser.add_argument("--compile-child", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     arguments.sections = [s for s in SECTIONS if s in arguments.sections.split(",")]

@@ -1,5 +1,5 @@
 // Everything else that the program may be fed: pictures, weights, configurations, shapes and outputs that cannot be.
-// Each ends in a sentence and the exit code of interfaces.md, with nothing lost or half-written.
+// Each ends in a sentence and the right exit code, with nothing lost or half-written.
 #include <unistd.h>
 
 #include <cstring>

@@ -6,7 +6,9 @@
 #                        [--patch N] [--batch N] [--python PYTHON] [--programs FOLDER] [--device DEVICE]
 #
 #   --only SECTIONS    some of roof,conv,ops,step,compile, with commas (all); roof: the rates alone, which every other
-#                      section measures too; compile: PyTorch's step compiled, after its eager one
+#                      section measures too; compile: PyTorch's step compiled. That takes minutes: two processes, for 2D
+#                      and 3D, begin with the script and wait, compiled and warm, for their turns behind all else. They
+#                      need processors of their own, and hold a step's memory meanwhile
 #   --quick            bfloat16 and two dimensions alone, a few calls of each, nothing compiled: about a minute
 #   --out FOLDER       where the raw numbers are kept (a temporary folder, which is named)
 #   --results FOLDER   writes gpu_DEVICE_DATE.json there
@@ -60,14 +62,15 @@ cover=$programs/cover
 mkdir -p "$out"
 if [ "$quick" ]; then
     precisions="bf16"; cases="2d"; seconds=0.004; conv_limit=20; ops_limit=10; steps=5
+    fused_limit=10
     limits="--limit roof=5 --limit conv=12 --limit ops=6 --limit step=15"
 else
     precisions="bf16 tf32 fp32"; cases="2d 3d"; seconds=0.02; conv_limit=60; ops_limit=40; steps=8
-    limits="--limit roof=8 --limit conv=40 --limit ops=15 --limit step=40 --limit compile=150"
+    fused_limit=25
+    limits="--limit roof=8 --limit conv=40 --limit ops=15 --limit step=40"
 fi
 # Ours and PyTorch's rates are wanted whatever else is.
-sections=roof,$only
-[ -z "$quick" ] || sections=$(printf '%s' "$sections" | sed 's/,compile//g')
+sections=$(printf '%s' "roof,$only" | sed 's/,compile//g')
 wanted() { case ",$only," in *",$1,"*) return 0 ;; *) return 1 ;; esac }
 start=$(date +%s)
 ours_until=270 # seconds from the start; what is left of eight minutes is PyTorch's
@@ -81,6 +84,36 @@ case $? in
 5) echo "gpu-bench: skipped: $(cat "$out/first.err")"; exit 0 ;;
 *) cat "$out/first.err"; exit 1 ;;
 esac
+
+# FILE SECTIONS CASES ARGUMENTS...: what PyTorch needs there, in FILE.json, until all_until at the latest.
+torch_device=$device
+tiny=""
+[ "$device" = cuda ] || { torch_device=cpu; tiny=--tiny; }
+baseline() {
+    file=$1; named=$2; of=$(printf '%s' "$3" | tr ' ' ,); shift 3
+    rm -f "$file.json"
+    "$python" "$root/bench/gpu_baseline.py" --sections "$named" --precisions "$(printf '%s' "$precisions" | tr ' ' ,)" \
+        --cases "$of" --patch "$patch" --batch "$batch" --device $torch_device $tiny \
+        --seconds $((start + all_until - $(date +%s))) "$@" --out "$file.json" > "$file.txt" 2>&1
+}
+said() {
+    case $1 in
+    0) ;;
+    77) say "$(tail -n 1 "$2.txt")" ;;
+    *) say "PyTorch: something did not run; see $2.txt" ;;
+    esac
+}
+compiling=""
+if wanted compile && [ -z "$quick" ]; then
+    for case in $cases; do
+        rm -f "$out/turn_$case" "$out/turn_$case.ready" "$out/pytorch_compile_$case.code"
+        {
+            baseline "$out/pytorch_compile_$case" compile "$case" --limit compile=$all_until --wait-for "$out/turn_$case"
+            echo $? > "$out/pytorch_compile_$case.code"
+        } &
+        compiling="$compiling $case"
+    done
+fi
 
 # NAME LIMIT ARGUMENTS...: what `cover` prints goes to NAME.json. A failure is said and the next one tried.
 failed=0
@@ -100,12 +133,13 @@ measure() {
 one=""
 [ -z "$quick" ] || one="--precision bf16"
 plane="--dims 2 --patch $patch --batch $batch"
-# All ops but the convolutions; a name stands for its backward too.
+# All ops but the convolutions, plain and fused; a name stands for its backward too.
 others=$("$cover" info --json | "$python" -c 'import json, sys
-print(",".join(op for op in json.load(sys.stdin)["kernels"] if not op.startswith("conv") and not op.endswith("_backward")))') || exit 1
+print(",".join(op for op in json.load(sys.stdin)["kernels"] if not op.startswith(("conv", "fused_conv")) and not op.endswith("_backward")))') || exit 1
 if wanted conv; then
     say "conv: our rows"
     measure conv $((conv_limit + 40)) ops $plane --op conv --seconds $seconds --limit $conv_limit $one
+    measure fused $((fused_limit + 20)) ops $plane --op fused_conv --seconds $seconds --limit $fused_limit --precision bf16
 elif wanted roof; then
     # The rates stand in every file; this one has next to nothing else.
     measure conv 60 ops $plane --op add --seconds $seconds --limit 0.000001
@@ -126,18 +160,25 @@ if wanted step; then
     done
 fi
 say "PyTorch"
-torch_device=$device
-tiny=""
-[ "$device" = cuda ] || { torch_device=cpu; tiny=--tiny; }
-rm -f "$out/pytorch.json"
-"$python" "$root/bench/gpu_baseline.py" --sections "$sections" --precisions "$(printf '%s' "$precisions" | tr ' ' ,)" \
-    --cases "$(printf '%s' "$cases" | tr ' ' ,)" $limits --patch "$patch" --batch "$batch" --device $torch_device $tiny \
-    --seconds $((start + all_until - $(date +%s))) --compile-cache "$out/torch_compile.cache" --out "$out/pytorch.json" > "$out/pytorch.txt" 2>&1
-case $? in
-0) ;;
-77) say "$(tail -n 1 "$out/pytorch.txt")" ;;
-*) say "PyTorch: something did not run; see $out/pytorch.txt" ;;
-esac
+baseline "$out/pytorch" "$sections" "$cases" $limits
+said $? "$out/pytorch"
+if [ "$compiling" ]; then
+    say "PyTorch, compiled"
+    # A step that is compiled and warm is timed alone: its turn ends when it has removed the file.
+    while [ "$compiling" ]; do
+        for case in $compiling; do
+            if [ -e "$out/turn_$case.ready" ]; then
+                touch "$out/turn_$case"
+                while [ -e "$out/turn_$case" ] && [ ! -e "$out/pytorch_compile_$case.code" ]; do sleep 0.2; done
+            fi
+            [ -e "$out/pytorch_compile_$case.code" ] || continue
+            said "$(cat "$out/pytorch_compile_$case.code")" "$out/pytorch_compile_$case"
+            compiling=$(printf '%s' "$compiling" | sed "s/ $case//")
+        done
+        sleep 0.5
+    done
+    wait
+fi
 say "done; raw numbers in $out"
 rm -f "$out/first.json" "$out/first.err"
 set -- "$out"
