@@ -58,7 +58,7 @@ while IFS= read -r table; do
         job "$tool of $table" 240 "COVER_TEST_DEVICE=cuda COVER_TEST_EVERY=$every COVER_ARENA=off compute-sanitizer --tool $tool --error-exitcode 99 --print-limit 5 '$tests' -tc='$pattern'"
     done
 done < "$log/tables"
-job "device: memory, views, steps 2D and 3D" 240 "COVER_TEST_DEVICE=cuda '$tests' -tc='device: two*,device: blocks*,device: a CUDA*,device views*,vendor: on a CUDA*'"
+job "device: memory, views, steps 2D and 3D" 240 "COVER_TEST_DEVICE=cuda '$tests' -tc='device: two*,device: steps*,device: blocks*,device: a CUDA*,device views*,vendor: on a CUDA*'"
 job "several tiles a block" 240 "COVER_TEST_DEVICE=cuda '$tests' -tc='*where a block takes more than one tile'"
 job "fusion: a step beside the plain one" 240 "COVER_TEST_DEVICE=cuda '$tests' -tc='fusion: a step agrees*'"
 job "gpu: 20 steps, resume" 240 "'$tests' -tc='gpu:*'"
