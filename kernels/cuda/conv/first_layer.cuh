@@ -5,7 +5,6 @@
 
 #include "kernels/cuda/conv/ldmatrix.cuh"
 #include "kernels/cuda/conv/ldmatrix_weight.cuh"
-#include "kernels/cuda/packs.h"
 
 namespace cover::cuda::COVER_CUDA_BUILD::conv {
 
@@ -81,7 +80,10 @@ __global__ void __launch_bounds__(first_threads)
     if (o >= c_out || w >= t.w) return;
 #pragma unroll
     for (int r = 0; r < first_rows; ++r)
-        if (at.h + r < t.h) store_eight(y + ((std::int64_t{at.plane} * t.h + at.h + r) * t.w + w) * c_out + o, sum[r]);
+        if (at.h + r < t.h)
+            *reinterpret_cast<Eight<T>*>(y + ((std::int64_t{at.plane} * t.h + at.h + r) * t.w + w) * c_out + o) =
+                eight_of(pair_of<T>(sum[r][0], sum[r][1]), pair_of<T>(sum[r][2], sum[r][3]),
+                         pair_of<T>(sum[r][4], sum[r][5]), pair_of<T>(sum[r][6], sum[r][7]));
 }
 
 inline bool fits_first_layer(const ConvParams& p, const DeviceFacts& facts) {
@@ -103,6 +105,20 @@ void launch_first_forward(View y, ConstView x, ConstView weight, ConstView bias,
 // the end of its slice the block adds up its threads. A thread has 128 bytes of dy under way.
 template <class T>
 inline constexpr int first_weight_rows = 16 / sizeof(T);
+
+// Eight channels of dy, read as float32.
+template <class T>
+struct Words {
+    float values[8];
+    __device__ float channel(int e) const { return values[e]; }
+};
+template <>
+struct Words<bfloat16> {
+    unsigned words[4];
+    __device__ float channel(int e) const {
+        return std::bit_cast<float>(e % 2 ? words[e / 2] & 0xffff0000u : words[e / 2] << 16);
+    }
+};
 
 // partial (slices, weights + c_out). blockIdx.x: 32 output channels; y: slice; z: depth of the kernel.
 template <class T, int side>
@@ -126,20 +142,22 @@ __global__ void __launch_bounds__(first_threads)
     for (int tile = seek_tile(t, first, end, kd); tile < end; tile = seek_tile(t, tile + 1, end, kd)) {
         const HaloPlace at = halo_place(t, tile, height, first_width);
         const int w = at.w + column;
-        Pack<T, 8> pieces[height];
+        Eight<T> pieces[height];
 #pragma unroll
         for (int r = 0; r < height; ++r)
             pieces[r] = o < plan.c_out && w < t.w && at.h + r < t.h
-                            ? *reinterpret_cast<const Pack<T, 8>*>(
+                            ? *reinterpret_cast<const Eight<T>*>(
                                   dy + ((std::int64_t{at.plane} * t.h + at.h + r) * t.w + w) * plan.c_out + o)
-                            : Pack<T, 8>();
+                            : Eight<T>{};
         block_sync();  // the last tile is no longer read
         stage_single_channel<height, first_width, halo>(pixels, x, t, at.plane + shift, at.h, at.w);
         block_sync();
 #pragma unroll
         for (int r = 0; r < height; ++r) {
+            const Words<T> words = std::bit_cast<Words<T>>(pieces[r]);
             float gradient[8];
-            load(gradient, pieces[r].values);
+#pragma unroll
+            for (int e = 0; e < 8; ++e) gradient[e] = words.channel(e);
 #pragma unroll
             for (int tap = 0; tap < plane_taps; ++tap) {
                 const float pixel = pixels[(r + tap / side) * columns + column + tap % side];

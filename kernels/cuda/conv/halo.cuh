@@ -3,6 +3,7 @@
 #pragma once
 
 #include <limits>
+#include <type_traits>
 
 #include "kernels/cuda/conv/geometry.cuh"
 
@@ -58,6 +59,25 @@ __device__ inline HaloPlace halo_place(const HaloTiles& t, int tile, int height,
 __device__ inline unsigned two_bf16(float low, float high) {
     return bfloat16(low).bits | static_cast<unsigned>(bfloat16(high).bits) << 16;
 }
+
+// Two neighbouring channels as they are stored.
+template <class T>
+__device__ auto pair_of(float low, float high) {
+    if constexpr (std::is_same_v<T, float>)
+        return make_float2(low, high);
+    else
+        return two_bf16(low, high);
+}
+// Eight of them, one access of 16 bytes or two.
+struct TwoQuads {
+    float4 low, high;
+};
+__device__ inline uint4 eight_of(unsigned a, unsigned b, unsigned c, unsigned d) { return make_uint4(a, b, c, d); }
+__device__ inline TwoQuads eight_of(float2 a, float2 b, float2 c, float2 d) {
+    return {make_float4(a.x, a.y, b.x, b.y), make_float4(c.x, c.y, d.x, d.y)};
+}
+template <class T>
+using Eight = std::conditional_t<std::is_same_v<T, float>, TwoQuads, uint4>;
 
 // Asks for the copies of rows x columns pixels from (h, w) of a plane on, plane n D + d of the batch, `pieces` times 16
 // bytes of channels of each from channel c0 on; zeros outside of the image and behind the last channel.

@@ -102,16 +102,6 @@ __device__ void multiply_add(float (&sum)[4], const unsigned (&a)[4], const unsi
         multiply_add_bf16(sum, a, b);
 }
 
-// to: eight neighbouring channels, aligned to 16 bytes.
-__device__ inline void store_eight(bfloat16* to, const float (&v)[8]) {
-    *reinterpret_cast<uint4*>(to) =
-        make_uint4(two_bf16(v[0], v[1]), two_bf16(v[2], v[3]), two_bf16(v[4], v[5]), two_bf16(v[6], v[7]));
-}
-__device__ inline void store_eight(float* to, const float (&v)[8]) {
-    reinterpret_cast<float4*>(to)[0] = make_float4(v[0], v[1], v[2], v[3]);
-    reinterpret_cast<float4*>(to)[1] = make_float4(v[4], v[5], v[6], v[7]);
-}
-
 // sum += the product of one chunk. pixels: at the lane's row of the warp's first matrices; weights: at the lane's piece
 // of the group's first fragment.
 template <class Tile, class T = typename Tile::Element>
@@ -133,20 +123,24 @@ __device__ void multiply_chunk(float (&sum)[4][4][4], const T* pixels, const T* 
             }
 #pragma unroll
             for (int kh = 0; kh < side; ++kh) {
+                unsigned b[4][2];
 #pragma unroll
                 for (int half = 0; half < 2; ++half) {
                     const uint4 piece = *reinterpret_cast<const uint4*>(
                         weights +
                         ((k * Tile::plane_taps + kh * side + kw) * Tile::groups * 2 + half) * 32 * Tile::piece);
-                    const unsigned b[2][2] = {{piece.x, piece.y}, {piece.z, piece.w}};
+                    b[2 * half][0] = piece.x;
+                    b[2 * half][1] = piece.y;
+                    b[2 * half + 1][0] = piece.z;
+                    b[2 * half + 1][1] = piece.w;
+                }
 #pragma unroll
-                    for (int f = 0; f < 4; ++f) {
-                        const int i = f + kh / 2, lower = i + kh % 2;
-                        const unsigned a[4] = {rows[i][kh % 2], rows[lower][1 - kh % 2], rows[i][2 + kh % 2],
-                                               rows[lower][3 - kh % 2]};
+                for (int f = 0; f < 4; ++f) {
+                    const int i = f + kh / 2, lower = i + kh % 2;
+                    const unsigned a[4] = {rows[i][kh % 2], rows[lower][1 - kh % 2], rows[i][2 + kh % 2],
+                                           rows[lower][3 - kh % 2]};
 #pragma unroll
-                        for (int j = 0; j < 2; ++j) multiply_add<T>(sum[f][2 * half + j], a, b[j]);
-                    }
+                    for (int j = 0; j < 4; ++j) multiply_add<T>(sum[f][j], a, b[j]);
                 }
             }
         }
@@ -180,6 +174,9 @@ __global__ void __launch_bounds__(Tile::threads, Tile::blocks_per_processor)
     T* const pixels = shared.take<T>(Tile::stages * Tile::pixel_count);
     T* const weights = shared.take<T>(std::int64_t{plan.resident ? slabs : Tile::stages} * Tile::weight_count);
 
+    const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
+    const int group = warp % Tile::groups, warp_w = warp / Tile::groups % Tile::warps_w,
+              warp_h = warp / Tile::groups / Tile::warps_w;
     // The tiles of outputs come first, so that blocks that read the same pixels run side by side.
     const int output_tile = static_cast<int>(blockIdx.x);
     const int first = static_cast<int>(blockIdx.z * gridDim.y + blockIdx.y) * plan.tiles_per_block;
@@ -214,10 +211,9 @@ __global__ void __launch_bounds__(Tile::threads, Tile::blocks_per_processor)
     block_sync();  // the first places are known
 
     // Lane l gives row l % 8 of matrix l / 8: matrices lie (upper, lower) row x (first, second piece of channels).
-    const WarpPlace<Tile> own = WarpPlace<Tile>::of(static_cast<int>(threadIdx.x));
-    const int lane_pixel = (own.h + own.lane / 8 % 2) * Tile::columns + own.w + own.lane % 8;
-    const int lane_in_pixels = lane_pixel * Tile::pitch + Tile::piece * (own.lane / 16),
-              lane_in_weights = (own.group * 64 + own.lane) * Tile::piece;
+    const int lane_pixel = (8 * warp_h + lane / 8 % 2) * Tile::columns + 8 * warp_w + lane % 8;
+    const int lane_in_pixels = lane_pixel * Tile::pitch + Tile::piece * (lane / 16),
+              lane_in_weights = group * 64 * Tile::piece + lane * Tile::piece;
     int slot = 0;
     for (int tile = first; tile < end; ++tile) {
         float sum[4][4][4] = {};
@@ -235,20 +231,24 @@ __global__ void __launch_bounds__(Tile::threads, Tile::blocks_per_processor)
             channel = channel + Tile::chunk < plan.c_in ? channel + Tile::chunk : 0;
         }
 
-        const WarpPlace<Tile> warp = WarpPlace<Tile>::behind(at);
-        const int lane_output = 32 * warp.group + 8 * (warp.lane % 4);  // the first of the lane's eight outputs
+        // Of float32 the stores need more registers than the products leave on sm_80.
+        const auto own = std::is_same_v<T, float> ? WarpPlace<Tile>::behind(at)
+                                                  : WarpPlace<Tile>{lane, warp, group, 8 * warp_h, 8 * warp_w};
+        const int lane_output = 32 * own.group + 8 * (own.lane % 4);  // the first of the lane's eight outputs
         const int o = output_tile * Tile::outputs + lane_output;
         if (o >= plan.c_out) continue;
         const float* const shift = shifts + lane_output;
-        const int w = at.w + warp.w + warp.lane / 4, h = at.h + warp.h;
-        const std::int64_t line = std::int64_t{at.plane} * plan.tiles.h + h;
+        const int w = at.w + own.w + own.lane / 4;
+        const std::int64_t line = std::int64_t{at.plane} * plan.tiles.h + at.h + own.h;
 #pragma unroll
         for (int row = 0; row < 8; ++row) {
-            float stored[8];
-#pragma unroll
-            for (int e = 0; e < 8; ++e) stored[e] = sum[row / 2][e / 2][row % 2 * 2 + e % 2] + shift[e];
-            if (h + row < plan.tiles.h && w < plan.tiles.w)
-                store_eight(out + (line + row) * plan.tiles.w * plan.c_out + (w * plan.c_out + o), stored);
+            const auto pair = [&](int j) {
+                const float* const two = sum[row / 2][j] + row % 2 * 2;
+                return pair_of<T>(two[0] + shift[2 * j], two[1] + shift[2 * j + 1]);
+            };
+            if (at.h + own.h + row < plan.tiles.h && w < plan.tiles.w)
+                *reinterpret_cast<Eight<T>*>(out + (line + row) * plan.tiles.w * plan.c_out + (w * plan.c_out + o)) =
+                    eight_of(pair(0), pair(1), pair(2), pair(3));
         }
     }
     copy_wait<0>();

@@ -42,20 +42,20 @@ __global__ void pack_weights(T* packed, const float* weight, PackedWeights w) {
     unsigned words[4];
 #pragma unroll
     for (int word = 0; word < 4; ++word) {
-        words[word] = 0;
+        unsigned values[in_word];
 #pragma unroll
         for (int e = 0; e < in_word; ++e) {
-            const int c = in_word * (8 * chunk + 4 * (word % 2) + lane % 4) + e;
+            const int c = 8 * in_word * chunk + 4 * in_word * (word % 2) + in_word * (lane % 4) + e;
             const int o = 32 * (tile * w.groups + group) + output_of_column(2 * pair + word / 2, lane / 4);
             const bool inside = c < w.c_in && o < w.c_out;
             const std::int64_t at = w.transposed ? (static_cast<std::int64_t>(last - tap) * w.c_out + o) * w.c_in + c
                                                  : (static_cast<std::int64_t>(tap) * w.c_in + c) * w.c_out + o;
-            const float value = inside ? weight[at] : 0.0f;
             if constexpr (in_word == 2)
-                words[word] |= static_cast<unsigned>(bfloat16(value).bits) << (16 * e);
+                values[e] = bfloat16(inside ? weight[at] : 0.0f).bits;
             else
-                words[word] = round_tf32(value);
+                values[e] = round_tf32(inside ? weight[at] : 0.0f);
         }
+        words[word] = in_word == 2 ? values[0] | values[in_word - 1] << 16 : values[0];
     }
     reinterpret_cast<uint4*>(packed)[index] = make_uint4(words[0], words[1], words[2], words[3]);
 }
