@@ -21,7 +21,7 @@ tsan)
     flags="-fsanitize=thread"
     cases="parallel:*,loader:*,views: same bits*,*does not depend on threads*,*any number of threads*,emulation*"
     # Races on purpose.
-    without="emulation: a removed barrier*"
+    without="emulation*a removed barrier*"
     ;;
 emulation-asan)
     flags="-fsanitize=address,undefined -fno-sanitize-recover=all"
@@ -32,7 +32,7 @@ emulation-asan)
 emulation-tsan)
     flags="-fsanitize=thread"
     cases="*every row*,emulation*"
-    without="emulation: a removed barrier*"
+    without="emulation*a removed barrier*"
     export COVER_TEST_DEVICE=emulated COVER_TEST_EVERY="${EVERY:-9}" COVER_ARENA=off
     ;;
 *)
