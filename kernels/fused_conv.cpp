@@ -18,13 +18,14 @@ bool names_any(const Stream& stream, std::span<const char* const> ops) {
 
 // Whether dispatch would take a row of the table by itself, or takes the one that was named. A row that is unproven on
 // a device serves there when one of the family was named; one that multiplies exactly is no match for the plain rows of
-// a stream that allows TF32.
+// a stream that allows TF32, unless it was named.
 template <class Params, class Run, class Serves>
 bool has_row(const char* op, std::span<const Variant<Params, Run>> table, DType dtype, const Stream& stream,
              const Serves& serves) {
     const bool named = names_any(stream, family);
+    const std::string* const wanted = wanted_row(op, stream);
     return std::ranges::any_of(table, [&](const auto& row) {
-        return is_candidate(row, wanted_row(op, stream), dtype, stream) && row.math == stream.math &&
+        return is_candidate(row, wanted, dtype, stream) && (wanted || row.math == stream.math) &&
                (named || stream.device != Device::cuda || row.proven) && serves(row);
     });
 }

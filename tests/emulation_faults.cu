@@ -82,6 +82,11 @@ __global__ void equal_blocks(float* out) {
     if (threadIdx.x == 0) out[0] = 1;
 }
 
+// Two neighbours each write a cell.
+__global__ void equal_blocks_of_many(float* out) {
+    if (threadIdx.x == 0) out[blockIdx.x / 2 % threads] = 1;
+}
+
 __global__ void write_after_read(float* out) {
     Shared shared;
     float* tile = shared.take<float>(threads);
@@ -117,7 +122,7 @@ bool run(const std::string& fault) {
     const float* from = in.data()->values;
     int count = 0;
     if (fault == "clean") {
-        constexpr unsigned blocks = 6;
+        constexpr unsigned blocks = 40;
         launch(stream, "sum_of_squares", blocks, threads, tile_bytes + 16, sum_of_squares, out.data(), &count, from, 3);
         for (unsigned block = 0; block < blocks; ++block)
             if (out[block] != 3 * threads * 30) return false;
@@ -141,6 +146,8 @@ bool run(const std::string& fault) {
         launch(stream, "equal_writers", 1, threads, 0, equal_writers, out.data());
     else if (fault == "equal_blocks")
         launch(stream, "equal_blocks", 2, threads, 0, equal_blocks, out.data());
+    else if (fault == "equal_blocks_of_many")
+        launch(stream, "equal_blocks_of_many", 2 * threads, threads, 0, equal_blocks_of_many, out.data());
     else if (fault == "write_after_read")
         launch(stream, "write_after_read", 1, threads, threads * sizeof(float), write_after_read, out.data());
     else if (fault == "shuffle_for_a_barrier")

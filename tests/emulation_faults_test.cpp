@@ -76,7 +76,8 @@ TEST_CASE("emulation faults: the thread sanitizer finds races between CUDA threa
     const Outcome outcome = run_fault(program, "exception", "random");
     CHECK(outcome.code == 0);
     CHECK(outcome.errors == "");
-    for (const char* fault : {"equal_writers", "equal_blocks", "write_after_read", "shuffle_for_a_barrier"})
+    for (const char* fault :
+         {"equal_writers", "equal_blocks", "equal_blocks_of_many", "write_after_read", "shuffle_for_a_barrier"})
         check_found(program, fault, 66, "ThreadSanitizer: data race", fault);
 }
 

@@ -76,10 +76,10 @@ double relative_error(const Tensor& a, const Tensor& b) {
 }
 
 // The device's own choice, where it has one; on a CUDA device, where what is unproven is taken by name alone, each row.
-std::vector<KernelSelection> choices(Device device, DType dtype) {
+std::vector<KernelSelection> choices(Device device, DType dtype, Math math) {
     std::vector<KernelSelection> out;
     for (const auto& row : fused_conv_table()) {
-        if (row.device != device || row.dtype != dtype) continue;
+        if (row.device != device || row.dtype != dtype || row.math != math) continue;
         if (device == Device::cuda)
             out.push_back(selection_of({text("fused_conv:", row.name)}));
         else if (out.empty())
@@ -93,23 +93,30 @@ void compare_with_plain(int dims, DType dtype, const Stream& stream) {
     const Step fused = step_of(dims, side, 1, dtype, stream, true),
                plain = step_of(dims, side, 1, dtype, stream, false);
     const std::string* named = wanted_row("fused_conv", stream);
-    const std::string at =
-        text(name_of(stream.device), ", ", name_of(dtype), ", ", dims, "D, ", named ? *named : "", ": ");
+    const bool is_tf32 = stream.math == Math::tf32;
+    const std::string at = text(name_of(stream.device), ", ", is_tf32 ? "tf32" : name_of(dtype), ", ", dims, "D, ",
+                                named ? *named : "", ": ");
     CHECK_MESSAGE(ran(fused, {"fused_conv"}, named ? *named : ""), at);
     CHECK_MESSAGE(ran(fused, fused_ops), at);
     if (const std::string* weight = wanted_row("fused_conv_backward_weight", stream))
         CHECK_MESSAGE(ran(fused, {"fused_conv_backward_weight"}, *weight), at);
     CHECK_MESSAGE(!ran(fused, {"concat"}), at);
     CHECK_MESSAGE((ran(plain, {"conv", "concat", "split"}) && !ran(plain, {"fused_conv"})), at);
-    // Statistics are summed in another order; in bfloat16 a value at the edge of a rounding then falls to its other
-    // side, and so do the values that follow from it.
-    const double losses = dtype == DType::bfloat16 ? 1e-4 : 1e-6, gradients = dtype == DType::bfloat16 ? 0.03 : 5e-5;
+    // Statistics are summed in another order; in bfloat16 and TF32 a value at the edge of a rounding then falls to its
+    // other side, and so do the values that follow from it.
+    const double losses = dtype == DType::bfloat16 ? 1e-4
+                          : is_tf32                ? 1e-5
+                                                   : 1e-6,
+                 gradients = dtype == DType::bfloat16 ? 0.03
+                             : is_tf32                ? 0.004
+                                                      : 5e-5;
     CHECK_MESSAGE(std::abs(fused.result.loss - plain.result.loss) <= losses * plain.result.loss, at, fused.result.loss,
                   " and ", plain.result.loss);
     const double error = relative_error(fused.gradients, plain.gradients);
     CHECK_MESSAGE(error <= gradients, at, "the gradients part by ", error);
     Stream other = stream.device == Device::cpu ? test::cpu_stream(1) : *test::device_stream(stream.device, 1);
     other.selection = stream.selection;
+    other.math = stream.math;
     const Step again = step_of(dims, side, 1, dtype, other, true);
     CHECK_MESSAGE(test::same_bits(again.gradients.const_view(), fused.gradients.const_view()), at,
                   "other bits on another number of threads");
@@ -133,12 +140,15 @@ TEST_CASE("fusion: a step agrees with the plain one, on the CPU and on every dev
     if (test::is_tested(Device::cpu)) all.insert(all.begin(), Device::cpu);
     if (all.empty()) test::skip("no device of those that this run is narrowed to is here");
     for (const Device device : all)
-        for (const DType dtype : {DType::float32, DType::bfloat16}) {
-            // The CPU has no bfloat16; CUDA fuses bfloat16 alone.
-            CHECK(choices(device, dtype).empty() == ((device == Device::cpu) == (dtype == DType::bfloat16)));
-            for (const KernelSelection& rows : choices(device, dtype)) {
+        for (const auto& [dtype, math] :
+             {std::pair{DType::float32, Math::exact}, {DType::float32, Math::tf32}, {DType::bfloat16, Math::exact}}) {
+            // The CPU has float32 alone.
+            const bool is_float32 = dtype == DType::float32 && math == Math::exact;
+            CHECK(choices(device, dtype, math).empty() == (device == Device::cpu && !is_float32));
+            for (const KernelSelection& rows : choices(device, dtype, math)) {
                 Stream stream = device == Device::cpu ? test::cpu_stream() : *test::device_stream(device);
                 stream.selection = &rows;
+                stream.math = math;
                 REQUIRE(fuses_convs(dtype, stream));
                 for (const int dims : {2, 3}) compare_with_plain(dims, dtype, stream);
             }

@@ -17,7 +17,7 @@ const RegisteredTable registered[] = {RegisteredTable("fused_conv"), RegisteredT
 enum class Values {
     random,
     coarse,  // few bits each, so that everything before the products is exact in float32: a value is then rounded to
-             // bfloat16 to the same side by a row and by the reference
+             // bfloat16 or TF32 to the same side by a row and by the reference
 };
 
 struct Shape2 {
@@ -131,8 +131,8 @@ PendingInput pending_input(const FusedConvParams& p, Inputs in, std::size_t& at)
 
 Tensor stored_as(const Tensor& values, DType dtype) { return values.converted(dtype).converted(DType::float64); }
 
-// The input as the plain ops would store it in `dtype`, in float64.
-Tensor stored_input(const PendingInput& input, const FusedConvParams& p, DType dtype) {
+// The input as the plain ops would store it in `dtype` and a convolution of `math` multiply it, in float64.
+Tensor stored_input(const PendingInput& input, const FusedConvParams& p, DType dtype, Math math) {
     Stream& stream = cpu_stream(2);
     std::vector<Tensor> parts;
     for (int i = 0; i < 2; ++i) {
@@ -154,7 +154,7 @@ Tensor stored_input(const PendingInput& input, const FusedConvParams& p, DType d
                 upsample(y.view(), x.view(), {p.conv.n, p.part_grid(i), pending.channels, false, 1.0}, stream);
             x = stored_as(y, dtype);
         }
-        parts.push_back(x);
+        parts.push_back(math == Math::tf32 ? rounded_to_tf32(x) : x);
     }
     if (parts.size() == 1) return parts[0];
     Tensor joined = Tensor::empty({p.conv.x_count()}, DType::float64);
@@ -165,12 +165,12 @@ Tensor stored_input(const PendingInput& input, const FusedConvParams& p, DType d
 
 double terms_of(const FusedConvParams& p) { return static_cast<double>(p.conv.taps() * p.conv.c_in); }
 
-// Rows of bfloat16 are held to coarse values alone.
+// Rows of bfloat16 and TF32 are held to coarse values alone.
 template <class Row>
 std::vector<Row> rows_for(std::span<const Row> table, Values kind) {
     std::vector<Row> rows;
     for (const Row& row : table)
-        if (kind == Values::coarse || row.dtype != DType::bfloat16) rows.push_back(row);
+        if (kind == Values::coarse || (row.dtype != DType::bfloat16 && row.math == Math::exact)) rows.push_back(row);
     return rows;
 }
 
@@ -204,9 +204,9 @@ RowTest<FusedConvParams, FusedConvRun> fused_conv_test(Values kind) {
                     stream);
             },
             describe_fused,
-            [](Outputs out, Inputs in, const FusedConvParams& p, DType dtype) {
+            [](Outputs out, Inputs in, const FusedConvParams& p, DType dtype, Math math) {
                 std::size_t at = 0;
-                const Tensor x = stored_input(pending_input(p, in, at), p, dtype);
+                const Tensor x = stored_input(pending_input(p, in, at), p, dtype, math);
                 conv(out[0], x.view(), in[at], in[at + 1], p.conv, cpu_stream(2));
                 if (p.groups == 0) return;
                 Tensor y = Tensor::empty({p.conv.y_count()}, DType::float64);
@@ -278,9 +278,9 @@ RowTest<FusedConvParams, FusedConvBackwardWeightRun> fused_weight_test(Values ki
                 run(out[0], out[1], in[at], input, p, stream);
             },
             describe_fused,
-            [](Outputs out, Inputs in, const FusedConvParams& p, DType dtype) {
+            [](Outputs out, Inputs in, const FusedConvParams& p, DType dtype, Math math) {
                 std::size_t at = 0;
-                const Tensor x = stored_input(pending_input(p, in, at), p, dtype);
+                const Tensor x = stored_input(pending_input(p, in, at), p, dtype, math);
                 conv_backward_weight(out[0], out[1], in[at], x.view(), p.conv, cpu_stream(2));
             }};
 }
@@ -304,7 +304,7 @@ TEST_CASE("fused_conv_backward_weight: every row, values with all their bits") {
     check_table(fused_weight_test(Values::random));
 }
 
-TEST_CASE("fused_conv: rungs 5 and 6 of CUDA where a block takes more than one tile") {
+TEST_CASE("fused_conv: tensor cores where a block takes more than one tile") {
     // A tile an image. On a device enough of them for every ring of stages to come round, whole tiles and halved ones.
     const auto layer = [](std::int64_t n, std::int64_t first, std::int64_t second, std::int64_t c_out) {
         FusedConvParams p;
@@ -317,7 +317,8 @@ TEST_CASE("fused_conv: rungs 5 and 6 of CUDA where a block takes more than one t
     if (devices().empty()) skip("no device of those that this run is narrowed to is here");
     const auto check = [&](const auto& test) {
         for (const auto& row : test.table) {
-            if (row.device == Device::cpu || !is_tested(row.device)) continue;
+            const bool one_tile = std::string_view(row.name) == "cuda_3_register";
+            if (row.device == Device::cpu || !is_tested(row.device) || one_tile) continue;
             std::vector<FusedConvParams> layers{layer(1584, 32, 0, 32)};
             if (row.device == Device::cuda)
                 layers = {layer(6400, 32, 0, 32),  layer(6400, 64, 0, 64),   layer(6400, 32, 0, 64),

@@ -86,8 +86,9 @@ struct RowTest {
     std::function<std::vector<OutputSpec>(const Params&)> outputs;
     std::function<void(Run*, Outputs, Inputs, const Params&, Stream&)> call;
     std::function<std::string(const Params&)> describe;
-    // What rows of a dtype owe that round on their way, from float64 inputs to float64 outputs. Null: the row "ref".
-    std::function<void(Outputs, Inputs, const Params&, DType)> reference = nullptr;
+    // What rows of a dtype and a Math owe that round on their way, from float64 inputs to float64 outputs. Null: the
+    // row "ref".
+    std::function<void(Outputs, Inputs, const Params&, DType, Math)> reference = nullptr;
 };
 
 // An input between two fences of NaN: a kernel that reads outside and uses what it finds gives itself away.
@@ -116,10 +117,10 @@ std::string compare_output(const OutputSpec& spec, ConstView got, ConstView expe
 // project promises of a bfloat16 output, 5e-3 of the whole.
 std::string compare_rounded_twice(const OutputSpec& spec, ConstView got, ConstView expected);
 
-// What the float64 reference says, from inputs and starts rounded as a row of `dtype` has them.
+// What the float64 reference says, from inputs and starts rounded as a row of `dtype` and `math` has them.
 template <class Params, class Run>
 std::vector<Tensor> expected_outputs(const RowTest<Params, Run>& test, const Params& params, const Operands& inputs,
-                                     const std::vector<OutputSpec>& specs, DType dtype) {
+                                     const std::vector<OutputSpec>& specs, DType dtype, Math math) {
     const Variant<Params, Run>* reference = nullptr;
     for (const auto& row : test.table)
         if (std::string(row.name) == "ref" && row.dtype == DType::float64) reference = &row;
@@ -135,7 +136,7 @@ std::vector<Tensor> expected_outputs(const RowTest<Params, Run>& test, const Par
     for (const Tensor& t : rounded) in.push_back(t.const_view());
     for (Tensor& t : outputs) out.push_back(t.view());
     if (test.reference)
-        test.reference(out, in, params, dtype);
+        test.reference(out, in, params, dtype, math);
     else
         test.call(reference->run, out, in, params, cpu_stream(2));
     return outputs;
@@ -164,7 +165,7 @@ std::string check_row(const RowTest<Params, Run>& test, const Variant<Params, Ru
     if (row.math == Math::tf32)
         for (Operand& input : inputs) input.values = rounded_to_tf32(input.values);
     const std::vector<OutputSpec> specs = test.outputs(params);
-    const std::vector<Tensor> expected = expected_outputs(test, params, inputs, specs, row.dtype);
+    const std::vector<Tensor> expected = expected_outputs(test, params, inputs, specs, row.dtype, row.math);
     std::vector<Tensor> first;
     for (const int threads : {2, 1, 3}) {
         std::vector<FencedInput> fenced;

@@ -3,6 +3,7 @@
 #include "kernels/cuda/conv/ldmatrix.cuh"
 #include "kernels/cuda/conv/ldmatrix_weight.cuh"
 #include "kernels/cuda/conv/naive.cuh"
+#include "kernels/cuda/conv/slices.cuh"
 #include "kernels/cuda/conv/tensor.cuh"
 #include "kernels/cuda/conv/tensor_weight.cuh"
 #include "kernels/cuda/conv/tile.cuh"
@@ -25,23 +26,6 @@ void run_naive_backward_data(View dx, ConstView dy, ConstView weight, const Conv
            dx.as<T>(), dy.as<T>(), weight.as<float>(), p);
 }
 
-// fill(partial, slices) leaves the weight gradient of each slice of lines in partial (slices, weight_count); both
-// gradients grow by the sum of their slices in their order. T is the type of dy.
-template <class T, class Fill>
-void accumulate_slices(View dweight, View dbias, ConstView dy, const ConvParams& p, Stream& stream, const Fill& fill) {
-    const Slices slices = Slices::of(p);
-    const auto add = [&](View out, float* partial, std::int64_t count) {
-        launch(stream, "conv add_slices", blocks_for(count), threads_per_block, 0, add_slices, out.as<float>(), partial,
-               count, slices.count);
-    };
-    Workspace<float> weights(slices.count * p.weight_count(), stream), biases(slices.count * p.c_out, stream);
-    fill(weights.data(), slices);
-    add(dweight, weights.data(), p.weight_count());
-    launch(stream, "conv bias_partial", dim3(blocks_for(p.c_out), static_cast<unsigned>(slices.count)),
-           threads_per_block, 0, bias_partial<T>, biases.data(), dy.as<T>(), p, slices.lines);
-    add(dbias, biases.data(), p.c_out);
-}
-
 template <class T>
 void run_naive_backward_weight(View dweight, View dbias, ConstView dy, ConstView x, const ConvParams& p,
                                Stream& stream) {
@@ -55,7 +39,9 @@ void run_naive_backward_weight(View dweight, View dbias, ConstView dy, ConstView
 void run_tile_backward_weight(View dweight, View dbias, ConstView dy, ConstView x, const ConvParams& p,
                               Stream& stream) {
     accumulate_slices<float>(dweight, dbias, dy, p, stream, [&](float* partial, const Slices& slices) {
-        (p.kernel == 1 ? launch_tile_weight<1> : launch_tile_weight<3>)(partial, dy, x, p, slices, stream);
+        (p.kernel == 1 ? launch_tile_weight<1, const float*>
+                       : launch_tile_weight<3, const float*>)("conv tile_backward_weight", partial, dy, x.as<float>(),
+                                                              0, p, slices, stream);
     });
 }
 

@@ -1,16 +1,38 @@
 // The rows of the fused convolution: rungs of the convolution's ladder that read what is pending (conv/pending.cuh).
 #include "kernels/cuda/conv/fused.cuh"
+#include "kernels/cuda/conv/fused_tensor_weight.cuh"
+#include "kernels/cuda/conv/fused_tile.cuh"
 #include "kernels/cuda/conv/fused_weight.cuh"
+#include "kernels/cuda/conv/slices.cuh"
 #include "kernels/cuda/conv/wgmma_fused_rows.cuh"
 #include "kernels/cuda/op_rows.h"
 
 namespace cover::cuda::COVER_CUDA_BUILD {
 namespace conv {
 
-// Eight channels are one access and one unit of the statistics. The first layer of the network (c_in 1) has nothing
-// pending and kernels of its own; it is left to the plain ops.
+// Any input; what is wanted of the output's statistics is of whole units.
+bool fits_fused_tile(const FusedConvParams& p, const DeviceFacts&) {
+    return p.groups == 0 || has_whole_units(p.conv.c_out, p.groups);
+}
+
+void run_fused_tile_forward(View y, View mean, View rstd, const PendingInput& input, ConstView weight, ConstView bias,
+                            const FusedConvParams& p, Stream& stream) {
+    (p.conv.kernel == 1 ? launch_fused_tile<1> : launch_fused_tile<3>)(y, mean, rstd, input, weight, bias, p, stream);
+}
+
+void run_fused_tile_backward_weight(View dweight, View dbias, ConstView dy, const PendingInput& input,
+                                    const FusedConvParams& p, Stream& stream) {
+    accumulate_slices<float>(dweight, dbias, dy, p.conv, stream, [&](float* partial, const Slices& slices) {
+        (p.conv.kernel == 1 ? launch_fused_tile_weight<1> : launch_fused_tile_weight<3>)(partial, dy, input, p, slices,
+                                                                                         stream);
+    });
+}
+
+// Eight channels are a unit of the statistics, and one access or two. The first layer of the network (c_in 1) has
+// nothing pending and kernels of its own; it is left to the plain ops.
+template <class T>
 bool fits_fused_matrices(const FusedConvParams& p, const DeviceFacts& facts) {
-    using Largest = FewOutputs<bfloat16, 3>;
+    using Largest = FewOutputs<T, 3>;
     const std::size_t bytes =
         matrix_bytes<Largest>(Largest::stages) + fused_bytes<Largest>(small_elements<MatrixPixels<Largest>>(p));
     return has_whole_units(p.parts[0].channels, p.parts[0].groups) &&
@@ -18,11 +40,12 @@ bool fits_fused_matrices(const FusedConvParams& p, const DeviceFacts& facts) {
            facts.compute_capability >= 80 && facts.shared_memory_per_block >= static_cast<std::int64_t>(bytes);
 }
 
+template <class T>
 void run_fused_forward(View y, View mean, View rstd, const PendingInput& input, ConstView weight, ConstView bias,
                        const FusedConvParams& p, Stream& stream) {
     const ConvParams flat = fused_geometry(p);
     const auto run = [&]<class Tile>(Tile) { launch_fused<Tile>(y, mean, rstd, input, weight, bias, p, flat, stream); };
-    p.conv.kernel == 1 ? run(FewOutputs<bfloat16, 1>()) : with_matrix_tile<bfloat16, 3>(flat, run);
+    p.conv.kernel == 1 ? run(FewOutputs<T, 1>()) : with_matrix_tile<T, 3>(flat, run);
 }
 
 void run_fused_backward_weight(View dweight, View dbias, ConstView dy, const PendingInput& input,
@@ -39,8 +62,11 @@ __global__ void copy_input_channels(float* out, const float* weight, ConvParams 
 }
 
 // A plain data gradient for each part, with its channels of the weights.
+template <Math math>
 void run_fused_backward_data(View first, View second, ConstView dy, ConstView weight, const FusedConvParams& p,
-                             Stream& stream) {
+                             Stream& wanted) {
+    Stream stream = wanted;
+    stream.math = math;
     std::int64_t channel = 0;
     for (const View& dx : {first, second}) {
         ConvParams part = p.conv;
@@ -62,21 +88,33 @@ bool fits_fused_backward_data(const FusedConvParams& p, const DeviceFacts& facts
 
 std::span<const FusedConvVariant> fused_conv_rows() {
     static constexpr FusedConvVariant rows[] = {
-        {"cuda_5_ldmatrix", this_device, DType::bfloat16, Math::exact, conv::fits_fused_matrices,
-         conv::run_fused_forward},
+        {"cuda_3_register", this_device, DType::float32, Math::exact, conv::fits_fused_tile,
+         conv::run_fused_tile_forward},
+        {"cuda_5_tf32", this_device, DType::float32, Math::tf32, conv::fits_fused_matrices<float>,
+         conv::run_fused_forward<float>},
+        {"cuda_5_ldmatrix", this_device, DType::bfloat16, Math::exact, conv::fits_fused_matrices<bfloat16>,
+         conv::run_fused_forward<bfloat16>},
         {"cuda_6_wgmma", this_device, DType::bfloat16, Math::exact, conv::fits_wgmma_fused, conv::run_wgmma_fused},
     };
     return rows;
 }
 std::span<const FusedConvBackwardDataVariant> fused_conv_backward_data_rows() {
-    static constexpr FusedConvBackwardDataVariant rows[] = {{"cuda", this_device, DType::bfloat16, Math::exact,
-                                                             conv::fits_fused_backward_data,
-                                                             conv::run_fused_backward_data}};
+    static constexpr FusedConvBackwardDataVariant rows[] = {
+        {"cuda", this_device, DType::float32, Math::exact, has_two_parts, conv::run_fused_backward_data<Math::exact>},
+        {"cuda_tf32", this_device, DType::float32, Math::tf32, conv::fits_fused_backward_data,
+         conv::run_fused_backward_data<Math::tf32>},
+        {"cuda", this_device, DType::bfloat16, Math::exact, conv::fits_fused_backward_data,
+         conv::run_fused_backward_data<Math::exact>},
+    };
     return rows;
 }
 std::span<const FusedConvBackwardWeightVariant> fused_conv_backward_weight_rows() {
     static constexpr FusedConvBackwardWeightVariant rows[] = {
-        {"cuda_5_ldmatrix", this_device, DType::bfloat16, Math::exact, conv::fits_fused_matrices,
+        {"cuda_3_register", this_device, DType::float32, Math::exact, always<FusedConvParams>,
+         conv::run_fused_tile_backward_weight},
+        {"cuda_4_tensor", this_device, DType::float32, Math::tf32, conv::fits_fused_matrices<float>,
+         conv::run_fused_tensor_weight},
+        {"cuda_5_ldmatrix", this_device, DType::bfloat16, Math::exact, conv::fits_fused_matrices<bfloat16>,
          conv::run_fused_backward_weight},
         {"cuda_6_wgmma", this_device, DType::bfloat16, Math::exact, conv::fits_wgmma_fused_weight,
          conv::run_wgmma_fused_weight},

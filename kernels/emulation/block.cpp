@@ -41,6 +41,7 @@ Block::~Block() {
     handed_over_ = nullptr;
     for (const std::unique_ptr<Fiber>& fiber : fibers_)
         if (fiber->alive()) switch_.go(main_, *fiber);
+    if (thread_sanitizer()) forget_racers();
 }
 
 void Block::run(const Settings& settings, uint3 block_index) {
@@ -96,10 +97,12 @@ void Block::begin(const Settings& settings, uint3 block_index) {
     shared_.begin_block(settings.grid->shared_bytes);
     for (std::uint32_t i = 0; i < count_; ++i) {
         threads_[i].state = ThreadState::unstarted;
-        if (thread_sanitizer()) threads_[i].racer = __tsan_create_fiber(0);
         push_ready(settings.order == FiberOrder::reversed ? count_ - 1 - i : i);
     }
-    if (thread_sanitizer()) main_racer_ = __tsan_get_current_fiber();
+    if (thread_sanitizer()) {
+        main_racer_ = __tsan_get_current_fiber();
+        if (generation_ != settings.generation) new_racers(settings.generation);
+    }
     running_block = this;
     blockIdx = block_index;
     blockDim = shape;
@@ -110,10 +113,22 @@ void Block::end() {
     running_block = nullptr;
     running_ = nullptr;
     const Unseen unseen;
-    for (std::uint32_t i = 0; i < count_ && thread_sanitizer(); ++i)
-        __tsan_destroy_fiber(std::exchange(threads_[i].racer, nullptr));
+    // The sanitizer has room for 8,000 threads: those of small blocks alone are kept.
+    if (thread_sanitizer() && (error_ || count_ > 256)) forget_racers();
     const std::string written = shared_.end_block();
     if (!written.empty() && !error_) error_ = std::make_exception_ptr(Error(ErrorKind::device, place() + written));
+}
+
+void Block::new_racers(std::uint64_t generation) {
+    forget_racers();
+    for (std::uint32_t i = 0; i < count_; ++i) threads_[i].racer = __tsan_create_fiber(0);
+    generation_ = generation;
+}
+
+void Block::forget_racers() {
+    for (Thread& thread : threads_)
+        if (thread.racer) __tsan_destroy_fiber(std::exchange(thread.racer, nullptr));
+    generation_ = 0;
 }
 
 // Fibers ---------------------------------------------------------------------------------------------

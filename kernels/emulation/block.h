@@ -71,6 +71,8 @@ public:
         FiberOrder order;
         std::uint64_t seed;
         void* launch;  // what the ends of all threads are ordered by
+        // Blocks of the same one may share what the thread sanitizer takes their threads for; never 0.
+        std::uint64_t generation;
     };
 
     // That of the calling OS thread.
@@ -118,6 +120,8 @@ private:
 
     void begin(const Settings& settings, uint3 block_index);
     void end();
+    void new_racers(std::uint64_t generation);
+    void forget_racers();
     static Context& fiber_main(void* block, Fiber& self);
     void run_thread(Thread& thread, Fiber& self);
     Fiber& free_fiber();
@@ -160,6 +164,7 @@ private:
     std::vector<Fiber*> idle_;
     Thread* handed_over_ = nullptr;  // what the fiber that is switched to begins with
     void* main_racer_ = nullptr;
+    std::uint64_t generation_ = 0;  // of the threads' racers
 
     std::vector<Barrier> barriers_;
     std::vector<BoxCopy> boxes_;

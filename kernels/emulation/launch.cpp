@@ -77,6 +77,12 @@ void run_grid(Stream& stream, const LaunchGrid& grid, const Body& body) {
     } launch;
     const FiberOrder order = current_order();
     const std::uint64_t seed = chosen_seed;
+    const std::int64_t blocks = std::int64_t{grid.blocks.x} * grid.blocks.y * grid.blocks.z;
+    // To begin a thread is dear under the thread sanitizer. Of a large grid some twenty stretches of blocks have
+    // threads of their own, each an odd number of blocks, so that neighbours which race do so across an end of one.
+    static std::atomic<std::uint64_t> launches = 0;
+    const std::uint64_t launch_number = launches.fetch_add(1, std::memory_order_relaxed) + 1;
+    const std::int64_t stretch = blocks / 32 * 2 + 1;
     const auto run_block = [&](std::int64_t number) {
         const auto plane = std::int64_t{grid.blocks.x} * grid.blocks.y;
         const uint3 index{static_cast<unsigned>(number % grid.blocks.x),
@@ -85,9 +91,9 @@ void run_grid(Stream& stream, const LaunchGrid& grid, const Body& body) {
         // Far apart in SplitMix64's sequence, whatever the seed.
         const std::uint64_t block_seed =
             seed * 0xd1342543de82ef95u + static_cast<std::uint64_t>(number) * 0x2545f4914f6cdd1du;
-        Block::of_this_thread().run({&grid, &body, order, block_seed, &launch.ends}, index);
+        const std::uint64_t generation = launch_number << 32 | static_cast<std::uint64_t>(number / stretch);
+        Block::of_this_thread().run({&grid, &body, order, block_seed, &launch.ends, generation}, index);
     };
-    const std::int64_t blocks = std::int64_t{grid.blocks.x} * grid.blocks.y * grid.blocks.z;
     if (stream.pool)
         stream.parallel(blocks, run_block);
     else

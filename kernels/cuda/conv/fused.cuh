@@ -11,8 +11,9 @@ namespace cover::cuda::COVER_CUDA_BUILD::conv {
 
 // With 512 threads on a processor there are 128 registers for each.
 template <class Tile>
-using MatrixPixels = StagedPixels<Tile::side, Tile::rows, Tile::columns, Tile::chunk, Tile::pitch, Tile::threads,
-                                  (Tile::threads * Tile::blocks_per_processor < 512 ? 4 : 2)>;
+using MatrixPixels =
+    StagedPixels<typename Tile::Element, Tile::side, Tile::rows, Tile::columns, Tile::chunk, Tile::pitch, Tile::threads,
+                 (Tile::threads * Tile::blocks_per_processor < 512 ? 4 : 2)>;
 
 // Mean of what a warp stores of eight channels, and the squares about it.
 struct WarpMoments {
@@ -25,18 +26,31 @@ __device__ inline int inside_of_eight(int at, int side) {
     return left < 0 ? 0 : left < 8 ? left : 8;
 }
 
-// stored: the lane's eight channels of the pixels of one column, as bfloat16, `rows` of them inside of the image; none
-// where the lane stores nothing. count: of the values of all lanes. Every lane of the warp has to come here.
-__device__ inline WarpMoments moments_of_column(const uint4 (&stored)[8], int rows, float count) {
+// Calls body(a, b) for eight channels as they are stored, two by two.
+template <class Body>
+__device__ void for_pairs(const uint4& eight, const Body& body) {
+    const unsigned words[4] = {eight.x, eight.y, eight.z, eight.w};
+#pragma unroll
+    for (const unsigned word : words) body(std::bit_cast<float>(word << 16), std::bit_cast<float>(word & 0xffff0000u));
+}
+template <class Body>
+__device__ void for_pairs(const TwoQuads& eight, const Body& body) {
+    body(eight.low.x, eight.low.y);
+    body(eight.low.z, eight.low.w);
+    body(eight.high.x, eight.high.y);
+    body(eight.high.z, eight.high.w);
+}
+
+// stored: the lane's eight channels of the pixels of one column, `rows` of them inside of the image; none where the
+// lane stores nothing. count: of the values of all lanes. Every lane of the warp has to come here.
+template <class Stored>
+__device__ WarpMoments moments_of_column(const Stored (&stored)[8], int rows, float count) {
     const auto sum_of = [&](const auto& term) {
         float sum = 0;
 #pragma unroll
         for (int row = 0; row < 8; ++row) {
             if (row >= rows) continue;
-            const unsigned words[4] = {stored[row].x, stored[row].y, stored[row].z, stored[row].w};
-#pragma unroll
-            for (const unsigned word : words)
-                sum += term(std::bit_cast<float>(word << 16)) + term(std::bit_cast<float>(word & 0xffff0000u));
+            for_pairs(stored[row], [&](float a, float b) { sum += term(a) + term(b); });
         }
 #pragma unroll
         for (int lanes = 4; lanes < 32; lanes *= 2) sum += shuffle_xor(sum, lanes);
@@ -48,10 +62,10 @@ __device__ inline WarpMoments moments_of_column(const uint4 (&stored)[8], int ro
 
 // parts (n, d, h, w, channels) -> out (n, d, h, w, c_out). weight: by pack_weights. moments (tiles, c_out / 8), or
 // null.
-template <class Tile>
+template <class Tile, class T = typename Tile::Element>
 __global__ void __launch_bounds__(Tile::threads, Tile::blocks_per_processor)
-    fused_matrix_conv(bfloat16* out, norm::Moments* moments, PendingParts input, const bfloat16* weight,
-                      const float* bias, MatrixPlan plan, int small_count) {
+    fused_matrix_conv(T* out, norm::Moments* moments, PendingParts<T> input, const T* weight, const float* bias,
+                      MatrixPlan plan, int small_count) {
     using Staged = MatrixPixels<Tile>;
     static_assert(Tile::stages == 2);
     Shared shared;
@@ -59,22 +73,18 @@ __global__ void __launch_bounds__(Tile::threads, Tile::blocks_per_processor)
     // What has a fixed size comes first: its place needs no register.
     float* const shifts = shared.take<float>(Tile::outputs);
     HaloPlace* const places = shared.take<HaloPlace>(MatrixCursor::kept);
-    PendingPart* const parts = shared.take<PendingPart>(2);
+    PendingPart<T>* const parts = shared.take<PendingPart<T>>(2);
     WarpMoments* const warp_moments = shared.take<WarpMoments>(Tile::threads / 8);
-    bfloat16* const pixels = shared.take<bfloat16>(Tile::stages * Tile::pixel_count);
-    bfloat16* const weights =
-        shared.take<bfloat16>(std::int64_t{plan.resident ? slabs : Tile::stages} * Tile::weight_count);
-    bfloat16* const small = shared.take<bfloat16>(small_count);
+    T* const pixels = shared.take<T>(Tile::stages * Tile::pixel_count);
+    T* const weights = shared.take<T>(std::int64_t{plan.resident ? slabs : Tile::stages} * Tile::weight_count);
+    T* const small = shared.take<T>(small_count);
 
     const int output_tile = static_cast<int>(blockIdx.x);
     const int first = static_cast<int>(blockIdx.z * gridDim.y + blockIdx.y) * plan.tiles_per_block;
     if (first >= plan.tiles.tiles) return;
     const int end = first + plan.tiles_per_block < plan.tiles.tiles ? first + plan.tiles_per_block : plan.tiles.tiles;
 
-    if (threadIdx.x == 0) {
-        parts[0] = input.parts[0];
-        parts[1] = input.parts[1];
-    }
+    share(parts, input);
     for (int e = static_cast<int>(threadIdx.x); e < Tile::outputs; e += Tile::threads) {
         const int o = output_tile * Tile::outputs + e;
         shifts[e] = o < plan.c_out ? bias[o] : 0.0f;
@@ -105,8 +115,8 @@ __global__ void __launch_bounds__(Tile::threads, Tile::blocks_per_processor)
 
     const WarpPlace<Tile> own = WarpPlace<Tile>::of(static_cast<int>(threadIdx.x));
     const int lane_pixel = (own.h + own.lane / 8 % 2) * Tile::columns + own.w + own.lane % 8;
-    const int lane_in_pixels = lane_pixel * Tile::pitch + 8 * (own.lane / 16),
-              lane_in_weights = own.group * 512 + own.lane * 8;
+    const int lane_in_pixels = lane_pixel * Tile::pitch + Tile::piece * (own.lane / 16),
+              lane_in_weights = own.group * 64 * Tile::piece + own.lane * Tile::piece;
     int slot = 0;
     for (int tile = first; tile < end; ++tile) {
         float sum[4][4][4] = {};
@@ -131,16 +141,20 @@ __global__ void __launch_bounds__(Tile::threads, Tile::blocks_per_processor)
         const int w = at.w + warp.w + warp.lane / 4, h = at.h + warp.h;
         const int rows = o < plan.c_out && w < plan.tiles.w ? inside_of_eight(h, plan.tiles.h) : 0;
         const std::int64_t line = std::int64_t{at.plane} * plan.tiles.h + h;
-        uint4 stored[8];
+        Eight<T> stored[8];
 #pragma unroll
         for (int row = 0; row < 8; ++row) {
             const auto pair = [&](int j) {
                 const float* const two = sum[row / 2][j] + row % 2 * 2;
-                return round_bf16x2(two[0] + shift[2 * j], two[1] + shift[2 * j + 1]);
+                const float low = two[0] + shift[2 * j], high = two[1] + shift[2 * j + 1];
+                if constexpr (std::is_same_v<T, float>)
+                    return make_float2(low, high);
+                else
+                    return round_bf16x2(low, high);
             };
-            stored[row] = make_uint4(pair(0), pair(1), pair(2), pair(3));
+            stored[row] = eight_of(pair(0), pair(1), pair(2), pair(3));
             if (row < rows)
-                *reinterpret_cast<uint4*>(out + (line + row) * plan.tiles.w * plan.c_out + (w * plan.c_out + o)) =
+                *reinterpret_cast<Eight<T>*>(out + (line + row) * plan.tiles.w * plan.c_out + (w * plan.c_out + o)) =
                     stored[row];
         }
         if (!moments) continue;
@@ -173,22 +187,24 @@ __global__ void __launch_bounds__(Tile::threads, Tile::blocks_per_processor)
 
 template <class Tile>
 std::size_t fused_bytes(int small_count) {
-    return Shared::shared_bytes_of<PendingPart>(2) + Shared::shared_bytes_of<WarpMoments>(Tile::threads / 8) +
-           Shared::shared_bytes_of<bfloat16>(small_count);
+    using T = typename Tile::Element;
+    return Shared::shared_bytes_of<PendingPart<T>>(2) + Shared::shared_bytes_of<WarpMoments>(Tile::threads / 8) +
+           Shared::shared_bytes_of<T>(small_count);
 }
 
 template <class Tile>
 void launch_fused(View y, View mean, View rstd, const PendingInput& input, ConstView weight, ConstView bias,
                   const FusedConvParams& p, const ConvParams& flat, Stream& stream) {
+    using T = typename Tile::Element;
     const int small_count = small_elements<MatrixPixels<Tile>>(p);
     const MatrixLaunch how = MatrixLaunch::of<Tile>(flat, false, fused_bytes<Tile>(small_count), stream);
-    Workspace<bfloat16> packed = how.packed<bfloat16>(weight.as<float>(), stream);
+    Workspace<T> packed = how.packed<T>(weight.as<float>(), stream);
     FusedConvParams stored = p;
     stored.conv = flat;
     const TileCut cut = TileCut::of(how.plan.tiles, how.plan.c_out, Tile::height, Tile::width);
     Workspace<norm::Moments> moments(p.groups > 0 ? flat.n * cut.slices * cut.units : 0, stream);
     launch(stream, "fused_conv matrix_conv", how.grid, Tile::threads, how.shared_bytes, fused_matrix_conv<Tile>,
-           y.as<bfloat16>(), p.groups > 0 ? moments.data() : nullptr, pending_parts(input, stored), packed.data(),
+           y.as<T>(), p.groups > 0 ? moments.data() : nullptr, pending_parts<T>(input, stored), packed.data(),
            bias.as<float>(), how.plan, small_count);
     if (p.groups > 0) launch_tile_statistics(mean, rstd, moments.data(), p.statistics(), cut, stream);
 }

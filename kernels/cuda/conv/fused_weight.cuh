@@ -1,4 +1,5 @@
-// The weight gradient of a fused convolution: matrix_backward_weight on an input on which something is pending.
+// The weight gradient of rung 5 as a fused convolution: matrix_backward_weight on an input on which something is
+// pending.
 #pragma once
 
 #include "kernels/cuda/conv/ldmatrix_weight.cuh"
@@ -7,18 +8,20 @@
 namespace cover::cuda::COVER_CUDA_BUILD::conv {
 
 template <class Tile>
-using WeightPixels = StagedPixels<Tile::side, Tile::rows, Tile::columns, Tile::inputs, Tile::x_pitch, Tile::threads, 4>;
+using WeightPixels =
+    StagedPixels<bfloat16, Tile::side, Tile::rows, Tile::columns, Tile::inputs, Tile::x_pitch, Tile::threads, 4>;
 
 // partial (slices, weight_count + c_out). blockIdx as of matrix_backward_weight. With side 3 a block fewer to a
 // processor: what is pending needs registers beside the sums.
 template <class Tile>
 __global__ void __launch_bounds__(Tile::threads, Tile::side == 1 ? 4 : 3)
-    fused_backward_weight(float* partial, const bfloat16* dy, PendingParts input, WeightPlan plan, int small_count) {
+    fused_backward_weight(float* partial, const bfloat16* dy, PendingParts<bfloat16> input, WeightPlan plan,
+                          int small_count) {
     using Staged = WeightPixels<Tile>;
     Shared shared;
     bfloat16* const staged_x = shared.take<bfloat16>(Tile::stages * Tile::x_count);
     bfloat16* const staged_dy = shared.take<bfloat16>(Tile::stages * Tile::dy_count);
-    PendingPart* const parts = shared.take<PendingPart>(2);
+    PendingPart<bfloat16>* const parts = shared.take<PendingPart<bfloat16>>(2);
     bfloat16* const small = shared.take<bfloat16>(small_count);
 
     const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
@@ -28,10 +31,7 @@ __global__ void __launch_bounds__(Tile::threads, Tile::side == 1 ? 4 : 3)
     const int kd = static_cast<int>(blockIdx.z), shift = kd - plan.tiles.kernel_depth / 2;
     const bool with_bias = tile_i == 0 && warp_i == 0 && shift == 0;
 
-    if (threadIdx.x == 0) {
-        parts[0] = input.parts[0];
-        parts[1] = input.parts[1];
-    }
+    share(parts, input);
     block_sync();
     const auto place = [&](const HaloPlace& at) {
         return StagedPlace{at.plane + shift, at.h - Tile::halo, at.w - Tile::halo, tile_i * Tile::inputs};
@@ -70,7 +70,7 @@ __global__ void __launch_bounds__(Tile::threads, Tile::side == 1 ? 4 : 3)
 
 template <class Tile>
 std::size_t fused_weight_bytes(int small_count) {
-    return matrix_weight_bytes<Tile>() + Shared::shared_bytes_of<PendingPart>(2) +
+    return matrix_weight_bytes<Tile>() + Shared::shared_bytes_of<PendingPart<bfloat16>>(2) +
            Shared::shared_bytes_of<bfloat16>(small_count);
 }
 
@@ -86,7 +86,7 @@ void launch_fused_weight(View dweight, View dbias, ConstView dy, const PendingIn
         launch(stream, "fused_conv matrix_backward_weight",
                dim3(static_cast<unsigned>(parts), slices, static_cast<unsigned>(p.conv.kernel_depth())), Tile::threads,
                fused_weight_bytes<Tile>(small_count), fused_backward_weight<Tile>, partial, dy.as<bfloat16>(),
-               pending_parts(input, stored), plan, small_count);
+               pending_parts<bfloat16>(input, stored), plan, small_count);
     });
 }
 

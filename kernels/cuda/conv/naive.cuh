@@ -74,28 +74,4 @@ __global__ void naive_backward_weight(float* partial, const T* dy, const T* x, C
     partial[slice * count + index] = sum;
 }
 
-// One thread per output channel and slice: partial (slices, c_out).
-template <class T>
-__global__ void bias_partial(float* partial, const T* dy, ConvParams p, std::int64_t lines) {
-    const std::int64_t o = global_thread(), slice = blockIdx.y;
-    if (o >= p.c_out) return;
-    const std::int64_t last = min_of(lines_of(p), (slice + 1) * lines);
-    float sum = 0;
-    for (std::int64_t line = slice * lines; line < last; ++line) {
-        float part = 0;
-        for (std::int64_t w = 0; w < p.grid.w; ++w) part += float(dy[(line * p.grid.w + w) * p.c_out + o]);
-        sum += part;
-    }
-    partial[slice * p.c_out + o] = sum;
-}
-
-// out += the slices of partial (slices, count), added in their order.
-__global__ void add_slices(float* out, const float* partial, std::int64_t count, std::int64_t slices) {
-    const std::int64_t index = global_thread();
-    if (index >= count) return;
-    float sum = 0;
-    for (std::int64_t slice = 0; slice < slices; ++slice) sum += partial[slice * count + index];
-    out[index] += sum;
-}
-
 }  // namespace cover::cuda::COVER_CUDA_BUILD::conv

@@ -7,7 +7,8 @@
 //   up-sampling  a tile of the small grid is copied and activated, and the pixels are made of it behind a barrier, four
 //                from the same four (2D)
 //
-// Arithmetic and roundings are those of the plain ops (norm.cu, pool.cu, resize.cu).
+// Arithmetic and roundings are those of the plain ops (norm.cu, pool.cu, resize.cu). T is the type of what is stored,
+// bfloat16 or float32; a piece of 16 bytes is wide<T> channels.
 #pragma once
 
 #include "kernels/cuda/conv/halo.cuh"
@@ -18,9 +19,11 @@
 
 namespace cover::cuda::COVER_CUDA_BUILD::conv {
 
-// One part of the input. Channels are multiples of 8, so that a piece of 16 bytes belongs to one part and one group.
+// One part of the input. For tensor cores channels are multiples of 8, so that a piece of 16 bytes belongs to one part
+// and one group.
+template <class T>
 struct PendingPart {
-    const bfloat16* x;
+    const T* x;
     const float *mean, *rstd, *gamma, *beta;      // null where no group norm is pending
     int first, channels, groups, group_channels;  // first: among the channels of the convolution
     float slope;
@@ -29,17 +32,27 @@ struct PendingPart {
 };
 
 // The second begins at c_in where there is none.
+template <class T>
 struct PendingParts {
-    PendingPart parts[2];
+    PendingPart<T> parts[2];
 };
+
+// Leaves them in shared memory, where a thread finds the part of its channels; visible behind the next block_sync.
+template <class T>
+__device__ void share(PendingPart<T>* shared, const PendingParts<T>& input) {
+    if (threadIdx.x > 0) return;
+    shared[0] = input.parts[0];
+    shared[1] = input.parts[1];
+}
 
 // Pixels in shared memory: rows x columns with their halo, `channels` of each.
 // loads: of a pooled pixel that a thread has under way.
-template <int side_, int rows_, int columns_, int channels_, int pitch_, int threads_, int loads_>
+template <class T, int side_, int rows_, int columns_, int channels_, int pitch_, int threads_, int loads_>
 struct StagedPixels {
+    using Element = T;
     static constexpr int rows = rows_, columns = columns_, channels = channels_, pitch = pitch_, threads = threads_,
                          loads = loads_;
-    static constexpr int pieces = channels / 8;
+    static constexpr int piece = wide<T>, pieces = channels / piece;
     static_assert(threads % pieces == 0, "a thread keeps its channels");
     // Of the small grid of an up-sampling. Outputs 2 p + 1 and 2 p + 2 are a pair; with a halo the first row is odd.
     static_assert(rows % 2 == 0 && columns % 2 == 0);
@@ -54,16 +67,17 @@ struct StagedPlace {
 };
 
 // What a thread has to do with its channels of a tile.
+template <class T>
 struct OwnPart {
-    const PendingPart* part;
+    const PendingPart<T>* part;
     int channel;  // of the part
     bool exists;
 };
 
-template <class Staged>
-__device__ OwnPart own_part(const PendingPart* parts, int c_in, const StagedPlace& at) {
-    const int channel = at.channel + static_cast<int>(threadIdx.x) % Staged::pieces * 8;
-    const PendingPart* const part = parts + (channel >= parts[1].first);
+template <class Staged, class T = typename Staged::Element>
+__device__ OwnPart<T> own_part(const PendingPart<T>* parts, int c_in, const StagedPlace& at) {
+    const int channel = at.channel + static_cast<int>(threadIdx.x) % Staged::pieces * Staged::piece;
+    const PendingPart<T>* const part = parts + (channel >= parts[1].first);
     return {part, channel - part->first, channel < c_in};
 }
 
@@ -96,7 +110,8 @@ struct SmallPlanes {
     float left, right;
 };
 
-__device__ inline SmallPlanes small_planes(const PendingPart& part, const HaloTiles& t, int plane) {
+template <class T>
+__device__ SmallPlanes small_planes(const PendingPart<T>& part, const HaloTiles& t, int plane) {
     if (part.d == t.d) return {1, plane, plane, 1, 0};
     const int n = plane / t.d, d = plane - n * t.d, pair = (d + 1) / 2 - 1, which = 1 - d % 2;
     const resize::Pair weights = resize::pair_of(pair, part.d, false);
@@ -108,24 +123,25 @@ __device__ inline SmallPlanes small_planes(const PendingPart& part, const HaloTi
 __device__ inline int first_pair(int at) { return (at - 1) >> 1; }
 
 // Whether channels [first, first + count) have up-sampled ones among them: the same for the whole block.
-__device__ inline bool are_upsampled(const PendingPart* parts, int first, int count) {
+template <class T>
+__device__ bool are_upsampled(const PendingPart<T>* parts, int first, int count) {
     return (parts[0].resampling == Resampling::upsample && first < parts[1].first) ||
            (parts[1].resampling == Resampling::upsample && first + count > parts[1].first);
 }
 
 // Asks for the copies of a tile. small: room for its pixels of the small grid.
-template <class Staged>
-__device__ void request_pixels(bfloat16* to, bfloat16* small, const PendingPart* parts, const HaloTiles& t, int c_in,
+template <class Staged, class T = typename Staged::Element>
+__device__ void request_pixels(T* to, T* small, const PendingPart<T>* parts, const HaloTiles& t, int c_in,
                                const StagedPlace& at) {
-    const OwnPart own = own_part<Staged>(parts, c_in, at);
-    const PendingPart& part = *own.part;
+    const OwnPart<T> own = own_part<Staged>(parts, c_in, at);
+    const PendingPart<T>& part = *own.part;
     const int piece = static_cast<int>(threadIdx.x) % Staged::pieces;
-    const bfloat16* const from = part.x + own.channel;
+    const T* const from = part.x + own.channel;
     if (!own.exists || part.resampling == Resampling::none) {
         const std::int64_t plane = std::int64_t{at.plane} * t.h;
         for_own_pixels<Staged>(t, at, [&](int pixel, int row, int column, bool inside) {
             const bool wanted = inside && own.exists;
-            copy_async_16(to + pixel * Staged::pitch + 8 * piece,
+            copy_async_16(to + pixel * Staged::pitch + Staged::piece * piece,
                           wanted ? from + ((plane + row) * t.w + column) * part.channels : part.x, wanted);
         });
     } else if (part.resampling == Resampling::upsample) {
@@ -136,19 +152,20 @@ __device__ void request_pixels(bfloat16* to, bfloat16* small, const PendingPart*
             const std::int64_t plane = line < Staged::small_rows ? planes.first : planes.second;
             const std::int64_t place = (plane * part.h + resize::clamped(h + row, part.h)) * part.w +
                                        resize::clamped(w + pixel % Staged::small_columns, part.w);
-            copy_async_16(small + pixel * Staged::channels + 8 * piece, from + place * part.channels);
+            copy_async_16(small + pixel * Staged::channels + Staged::piece * piece, from + place * part.channels);
         });
     }
 }
 
-// What is pending on a thread's eight channels. Beside the sums of the products there is no room to keep gamma and beta
-// in registers: they are read four at a time, from the L1 cache.
+// What is pending on a thread's channels, those of a piece. Beside the sums of the products there is no room to keep
+// gamma and beta in registers: they are read four at a time, from the L1 cache.
 struct OwnNorm {
     float mean, rstd, slope;
     const float *gamma, *beta;
 
-    static __device__ OwnNorm of(const OwnPart& own, int n) {
-        const PendingPart& part = *own.part;
+    template <class T>
+    static __device__ OwnNorm of(const OwnPart<T>& own, int n) {
+        const PendingPart<T>& part = *own.part;
         const int group = n * part.groups + own.channel / part.group_channels;
         return {part.mean[group], part.rstd[group], part.slope, part.gamma + own.channel, part.beta + own.channel};
     }
@@ -165,26 +182,54 @@ __device__ inline void activate(float (&values)[4], const norm::Channels<4>& cha
     for (int k = 0; k < 4; ++k) values[k] = channels.activated(channels.normalised(values[k]), k);
 }
 
-// Two words of bfloat16 as float32, and back.
-__device__ inline void unpack(float (&values)[4], const unsigned* words) {
+// Four channels, sizeof(T) words, as float32, and back.
+template <class T>
+__device__ void unpack(float (&values)[4], const unsigned* words) {
 #pragma unroll
     for (int k = 0; k < 4; ++k)
-        values[k] = std::bit_cast<float>(k % 2 ? words[k / 2] & 0xffff0000u : words[k / 2] << 16);
+        if constexpr (std::is_same_v<T, float>)
+            values[k] = std::bit_cast<float>(words[k]);
+        else
+            values[k] = std::bit_cast<float>(k % 2 ? words[k / 2] & 0xffff0000u : words[k / 2] << 16);
 }
-__device__ inline void pack(unsigned* words, const float (&values)[4]) {
-    words[0] = round_bf16x2(values[0], values[1]);
-    words[1] = round_bf16x2(values[2], values[3]);
+template <class T>
+__device__ void pack(unsigned* words, const float (&values)[4]) {
+    if constexpr (std::is_same_v<T, float>) {
+#pragma unroll
+        for (int k = 0; k < 4; ++k) words[k] = std::bit_cast<unsigned>(values[k]);
+    } else {
+        words[0] = round_bf16x2(values[0], values[1]);
+        words[1] = round_bf16x2(values[2], values[3]);
+    }
 }
 
-__device__ inline void activate_in_place(bfloat16* piece, const OwnNorm& own) {
+// The larger and the smaller of two words' channels, each for itself.
+template <class T>
+__device__ unsigned larger(unsigned a, unsigned b) {
+    if constexpr (std::is_same_v<T, float>)
+        return std::bit_cast<unsigned>(std::fmax(std::bit_cast<float>(a), std::bit_cast<float>(b)));
+    else
+        return max_bf16x2(a, b);
+}
+template <class T>
+__device__ unsigned smaller(unsigned a, unsigned b) {
+    if constexpr (std::is_same_v<T, float>)
+        return std::bit_cast<unsigned>(std::fmin(std::bit_cast<float>(a), std::bit_cast<float>(b)));
+    else
+        return min_bf16x2(a, b);
+}
+
+template <class T>
+__device__ void activate_in_place(T* piece, const OwnNorm& own) {
     const uint4 whole = *reinterpret_cast<const uint4*>(piece);
     unsigned words[4] = {whole.x, whole.y, whole.z, whole.w};
 #pragma unroll
-    for (int half = 0; half < 8; half += 4) {
+    for (int first = 0; first < wide<T>; first += 4) {
+        unsigned* const four = words + first * static_cast<int>(sizeof(T)) / 4;
         float values[4];
-        unpack(values, words + half / 2);
-        activate(values, own.four(half));
-        pack(words + half / 2, values);
+        unpack<T>(values, four);
+        activate(values, own.four(first));
+        pack<T>(four, values);
     }
     *reinterpret_cast<uint4*>(piece) = make_uint4(words[0], words[1], words[2], words[3]);
 }
@@ -192,9 +237,9 @@ __device__ inline void activate_in_place(bfloat16* piece, const OwnNorm& own) {
 // The thread's pixels of a pooled part. The affine map and the activation keep the order of values, or turn it around
 // where gamma is negative, and rounding keeps it: so the largest value before them, or the smallest, is activated
 // alone.
-template <class Staged>
-__device__ void pool_pixels(bfloat16* to, const OwnPart& own, int n, const HaloTiles& t, const StagedPlace& at) {
-    const PendingPart& part = *own.part;
+template <class Staged, class T = typename Staged::Element>
+__device__ void pool_pixels(T* to, const OwnPart<T>& own, int n, const HaloTiles& t, const StagedPlace& at) {
+    const PendingPart<T>& part = *own.part;
     const int planes = part.d == t.d ? 1 : 2, piece = static_cast<int>(threadIdx.x) % Staged::pieces;
     for_own_pixels<Staged>(t, at, [&](int pixel, int row, int column, bool inside) {
         unsigned largest[4] = {};
@@ -202,7 +247,7 @@ __device__ void pool_pixels(bfloat16* to, const OwnPart& own, int n, const HaloT
             unsigned smallest[4] = {};
 #pragma unroll 1
             for (int plane = 0; plane < planes; ++plane) {
-                const bfloat16* const corner =
+                const T* const corner =
                     part.x + own.channel +
                     (((std::int64_t{at.plane} * planes + plane) * part.h + 2 * row) * part.w + 2 * column) *
                         part.channels;
@@ -216,39 +261,40 @@ __device__ void pool_pixels(bfloat16* to, const OwnPart& own, int n, const HaloT
                     for (int k = 0; k < 4; ++k) {
                         // A NaN is passed over, where the plain pool keeps one that comes first: statistics would be
                         // NaN already.
-                        largest[k] = is_first ? words[k] : max_bf16x2(largest[k], words[k]);
-                        smallest[k] = is_first ? words[k] : min_bf16x2(smallest[k], words[k]);
+                        largest[k] = is_first ? words[k] : larger<T>(largest[k], words[k]);
+                        smallest[k] = is_first ? words[k] : smaller<T>(smallest[k], words[k]);
                     }
                 }
             }
             if (part.mean) {
                 const OwnNorm pending = OwnNorm::of(own, n);  // late: the loads above need the registers
 #pragma unroll
-                for (int half = 0; half < 8; half += 4) {
-                    const norm::Channels<4> channels = pending.four(half);
+                for (int first = 0; first < wide<T>; first += 4) {
+                    const int word = first * static_cast<int>(sizeof(T)) / 4;
+                    const norm::Channels<4> channels = pending.four(first);
                     float values[4], least[4];
-                    unpack(values, largest + half / 2);
-                    unpack(least, smallest + half / 2);
+                    unpack<T>(values, largest + word);
+                    unpack<T>(least, smallest + word);
 #pragma unroll
                     for (int k = 0; k < 4; ++k) values[k] = channels.gamma[k] < 0 ? least[k] : values[k];
                     activate(values, channels);
-                    pack(largest + half / 2, values);
+                    pack<T>(largest + word, values);
                 }
             }
         }
-        *reinterpret_cast<uint4*>(to + pixel * Staged::pitch + 8 * piece) =
+        *reinterpret_cast<uint4*>(to + pixel * Staged::pitch + Staged::piece * piece) =
             make_uint4(largest[0], largest[1], largest[2], largest[3]);
     });
 }
 
 // The up-sampled channels of a tile from its pixels of the small grid. A thread makes a pair of rows by a pair of
 // columns, of four channels: of eight, registers would not last beside the sums of the products.
-template <class Staged>
-__device__ void upsample_pixels(bfloat16* to, const bfloat16* small, const PendingPart* parts, const HaloTiles& t,
-                                int c_in, const StagedPlace& at) {
+template <class Staged, class T = typename Staged::Element>
+__device__ void upsample_pixels(T* to, const T* small, const PendingPart<T>* parts, const HaloTiles& t, int c_in,
+                                const StagedPlace& at) {
     constexpr int quads = Staged::channels / 4;
     // Two up-sampled parts lie on the same grid.
-    const PendingPart& grid = parts[parts[1].resampling == Resampling::upsample];
+    const PendingPart<T>& grid = parts[parts[1].resampling == Resampling::upsample];
     const bool is_volume = grid.d != t.d;
     const SmallPlanes planes = small_planes(grid, t, at.plane);
 #pragma unroll 1
@@ -257,7 +303,7 @@ __device__ void upsample_pixels(bfloat16* to, const bfloat16* small, const Pendi
         const int quad = item % quads, pair = item / quads, pair_h = pair / Staged::pairs_w,
                   pair_w = pair % Staged::pairs_w, channel = at.channel + 4 * quad;
         if (parts[channel >= parts[1].first].resampling != Resampling::upsample || channel >= c_in) continue;
-        const bfloat16* const corner = small + (pair_h * Staged::small_columns + pair_w) * Staged::channels + 4 * quad;
+        const T* const corner = small + (pair_h * Staged::small_columns + pair_w) * Staged::channels + 4 * quad;
         float corners[2][2][4];
 #pragma unroll
         for (int i = 0; i < 4; ++i)
@@ -304,11 +350,11 @@ __device__ void upsample_pixels(bfloat16* to, const bfloat16* small, const Pendi
 
 // Finishes a tile whose copies are there for the thread that asked. The whole block comes here; what it leaves is
 // visible to the block behind the next block_sync.
-template <class Staged>
-__device__ void finish_pixels(bfloat16* to, bfloat16* small, const PendingPart* parts, const HaloTiles& t, int c_in,
+template <class Staged, class T = typename Staged::Element>
+__device__ void finish_pixels(T* to, T* small, const PendingPart<T>* parts, const HaloTiles& t, int c_in,
                               const StagedPlace& at) {
-    const OwnPart own = own_part<Staged>(parts, c_in, at);
-    const PendingPart& part = *own.part;
+    const OwnPart<T> own = own_part<Staged>(parts, c_in, at);
+    const PendingPart<T>& part = *own.part;
     const int piece = static_cast<int>(threadIdx.x) % Staged::pieces;
     const int n = at.plane / t.d;
     if (own.exists && part.resampling == Resampling::max_pool) {
@@ -317,11 +363,11 @@ __device__ void finish_pixels(bfloat16* to, bfloat16* small, const PendingPart* 
         const OwnNorm pending = OwnNorm::of(own, n);
         if (part.resampling == Resampling::upsample)
             for_own_small_pixels<Staged>(part.d == t.d ? 1 : 2, [&](int pixel) {
-                activate_in_place(small + pixel * Staged::channels + 8 * piece, pending);
+                activate_in_place(small + pixel * Staged::channels + Staged::piece * piece, pending);
             });
         else
             for_own_pixels<Staged>(t, at, [&](int pixel, int, int, bool inside) {
-                if (inside) activate_in_place(to + pixel * Staged::pitch + 8 * piece, pending);
+                if (inside) activate_in_place(to + pixel * Staged::pitch + Staged::piece * piece, pending);
             });
     }
     if (!are_upsampled(parts, at.channel, Staged::channels)) return;
@@ -345,19 +391,20 @@ inline ConvParams fused_geometry(const FusedConvParams& p) {
     return flat;
 }
 
-inline PendingParts pending_parts(const PendingInput& input, const FusedConvParams& p) {
-    PendingParts sources{};
+template <class T>
+PendingParts<T> pending_parts(const PendingInput& input, const FusedConvParams& p) {
+    PendingParts<T> sources{};
     int first = 0;
     for (int i = 0; i < 2; ++i) {
         const PendingParams& pending = p.parts[i];
         const Pending& views = input.parts[static_cast<std::size_t>(i)];
         const Grid grid = p.part_grid(i);
-        PendingPart& part = sources.parts[i];
+        PendingPart<T>& part = sources.parts[i];
         part.first = first;
         first += static_cast<int>(pending.channels);
         part.x = sources.parts[0].x;  // some address, where there is no such part
         if (pending.channels == 0) continue;
-        part.x = views.x.as<bfloat16>();
+        part.x = views.x.as<T>();
         if (pending.groups > 0) {
             part.mean = views.mean.as<float>();
             part.rstd = views.rstd.as<float>();

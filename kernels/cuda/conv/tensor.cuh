@@ -20,8 +20,8 @@ struct TensorTile {
     static constexpr int pixel_pitch = 12;
     // Weights lie as they do in memory: (tap, channel, output) forward, (tap, output, channel) transposed. Both pitches
     // let the lanes of a fragment read 32 different banks.
-    static constexpr int weight_rows = transposed ? outputs : chunk, weight_row = transposed ? chunk : outputs,
-                         weight_pitch = transposed ? 12 : 40;
+    static constexpr int weight_rows = transposed ? outputs : tile_channels,
+                         weight_row = transposed ? tile_channels : outputs, weight_pitch = transposed ? 12 : 40;
     static constexpr int pixel_floats = rows * columns * pixel_pitch;
     static constexpr int weight_floats = plane_taps * weight_rows * weight_pitch;
 };
@@ -94,7 +94,7 @@ __global__ void __launch_bounds__(TensorTile<side, transposed>::threads)
     const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
     const int quad = lane / 4, within = lane % 4;
     const BlockPlace place = block_place(p, Tile::outputs);
-    const std::int64_t chunks = p.c_in / chunk, steps = place.planes * chunks;
+    const std::int64_t chunks = p.c_in / tile_channels, steps = place.planes * chunks;
 
     float sum[2][fragments][4] = {};
     stage<side, transposed>(pixels, weights, in, weight, p, place, place.first_plane, 0);
@@ -104,7 +104,7 @@ __global__ void __launch_bounds__(TensorTile<side, transposed>::threads)
         if (step + 1 < steps)
             stage<side, transposed>(pixels + next * Tile::pixel_floats, weights + next * Tile::weight_floats, in,
                                     weight, p, place, place.first_plane + static_cast<int>((step + 1) / chunks),
-                                    (step + 1) % chunks * chunk);
+                                    (step + 1) % chunks * tile_channels);
         copy_commit();  // possibly empty, so that the same count is waited for in every step
         copy_wait<1>();
         block_sync();
@@ -155,7 +155,7 @@ __global__ void __launch_bounds__(TensorTile<side, transposed>::threads)
 }
 
 inline bool fits_tensor_cores(const ConvParams& p, const DeviceFacts& facts) {
-    return p.c_in % chunk == 0 && p.c_out % chunk == 0 && facts.compute_capability >= 80;
+    return p.c_in % tile_channels == 0 && p.c_out % tile_channels == 0 && facts.compute_capability >= 80;
 }
 
 template <int side, bool transposed>

@@ -11,6 +11,7 @@ namespace cover::cuda::COVER_CUDA_BUILD::conv {
 
 template <int side_>
 struct TensorWeightTile {
+    using Element = float;
     static constexpr int side = side_, threads = 128, inputs = 32, outputs = 32, plane_taps = side * side;
     static constexpr int height = 8, width = 8, halo = side / 2, rows = height + 2 * halo, columns = width + 2 * halo;
     // Floats between neighbouring pixels: 8 (l % 4) + l / 4 names 32 different banks.
@@ -18,14 +19,17 @@ struct TensorWeightTile {
     static constexpr int x_count = rows * columns * pitch, dy_count = height * width * pitch;
 };
 
-// partial (slices, weight_count + c_out). blockIdx.x: tiles of (c_in, c_out); y: slice; z: depth of the kernel.
-template <class Tile>
+// partial (slices, weight_count + c_out). blockIdx.x: tiles of (c_in, c_out); y: slice; z: depth of the kernel. X:
+// const float*, or PendingTiles (fused_tensor_weight.cuh), an input on which something is pending.
+template <class Tile, class X>
 __global__ void __launch_bounds__(Tile::threads, 3)
-    tensor_backward_weight(float* partial, const float* dy, const float* x, WeightPlan plan) {
+    tensor_backward_weight(float* partial, const float* dy, X x, WeightPlan plan) {
+    constexpr bool is_stored = std::is_pointer_v<X>;
     constexpr int side = Tile::side;
     Shared shared;
     float* const staged_x = shared.take<float>(2 * Tile::x_count);
     float* const staged_dy = shared.take<float>(2 * Tile::dy_count);
+    if constexpr (!is_stored) x.begin(shared);
 
     const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
     const int quad = lane / 4, within = lane % 4;
@@ -37,9 +41,12 @@ __global__ void __launch_bounds__(Tile::threads, 3)
 
     const auto stage = [&](int tile, int slot) {
         const HaloPlace at = halo_place(plan.tiles, tile, Tile::height, Tile::width);
-        stage_pixels<Tile::rows, Tile::columns, Tile::inputs / 4, Tile::pitch, Tile::threads>(
-            staged_x + slot * Tile::x_count, x, plan.tiles, plan.c_in, at.plane + shift, at.h - Tile::halo,
-            at.w - Tile::halo, tile_i * Tile::inputs);
+        if constexpr (is_stored)
+            stage_pixels<Tile::rows, Tile::columns, Tile::inputs / 4, Tile::pitch, Tile::threads>(
+                staged_x + slot * Tile::x_count, x, plan.tiles, plan.c_in, at.plane + shift, at.h - Tile::halo,
+                at.w - Tile::halo, tile_i * Tile::inputs);
+        else
+            x.request(staged_x + slot * Tile::x_count, plan, at, shift, tile_i * Tile::inputs);
         stage_pixels<Tile::height, Tile::width, Tile::outputs / 4, Tile::pitch, Tile::threads>(
             staged_dy + slot * Tile::dy_count, dy, plan.tiles, plan.c_out, at.plane, at.h, at.w,
             tile_o * Tile::outputs);
@@ -53,6 +60,7 @@ __global__ void __launch_bounds__(Tile::threads, 3)
     if (tile < end) stage(tile, slot);
     while (tile < end) {
         copy_wait<0>();
+        if constexpr (!is_stored) x.finish(staged_x + slot * Tile::x_count, plan, tile, shift, tile_i * Tile::inputs);
         block_sync();  // this tile is there, the last one is no longer read
         tile = seek_tile(plan.tiles, tile + 1, end, kd);
         if (tile < end) stage(tile, 1 - slot);
@@ -108,19 +116,26 @@ __global__ void __launch_bounds__(Tile::threads, 3)
     }
 }
 
-template <int side>
-void launch_tensor_weight(View dweight, View dbias, ConstView dy, ConstView x, const ConvParams& p, Stream& stream) {
-    using Tile = TensorWeightTile<side>;
-    launch_gradient<Tile, float>(
-        "conv tensor_backward_weight", tensor_backward_weight<Tile>,
-        Shared::shared_bytes_of<float>(2 * Tile::x_count) + Shared::shared_bytes_of<float>(2 * Tile::dy_count), dweight,
-        dbias, dy, x, p, stream);
+// x_bytes: of shared memory, that X takes beside the tiles.
+template <class Tile, class X>
+void launch_tensor_weight(const char* name, View dweight, View dbias, ConstView dy, const X& x, std::size_t x_bytes,
+                          const ConvParams& p, Stream& stream) {
+    const WeightPlan plan = WeightPlan::of<Tile>(p);
+    const std::int64_t parts = WeightPlan::tiles_of_channels<Tile>(p);
+    const std::size_t bytes = Shared::shared_bytes_of<float>(2 * Tile::x_count) +
+                              Shared::shared_bytes_of<float>(2 * Tile::dy_count) + x_bytes;
+    accumulate_gradients(dweight, dbias, plan, p.weight_count(), stream, [&](float* partial, unsigned slices) {
+        launch(stream, name, dim3(static_cast<unsigned>(parts), slices, static_cast<unsigned>(p.kernel_depth())),
+               Tile::threads, bytes, tensor_backward_weight<Tile, X>, partial, dy.as<float>(), x, plan);
+    });
 }
 
 inline void run_tensor_backward_weight(View dweight, View dbias, ConstView dy, ConstView x, const ConvParams& p,
                                        Stream& stream) {
-    (p.kernel == 1 ? launch_tensor_weight<1> : launch_tensor_weight<3>)(dweight, dbias, dy, x, without_neighbours(p),
-                                                                        stream);
+    (p.kernel == 1 ? launch_tensor_weight<TensorWeightTile<1>, const float*>
+                   : launch_tensor_weight<TensorWeightTile<3>, const float*>)("conv tensor_backward_weight", dweight,
+                                                                              dbias, dy, x.as<float>(), 0,
+                                                                              without_neighbours(p), stream);
 }
 
 }  // namespace cover::cuda::COVER_CUDA_BUILD::conv
