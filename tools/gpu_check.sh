@@ -69,12 +69,16 @@ for precision in fp32 tf32 bf16; do
     done
 done
 # Of these files' layers rung 6 takes those of cover2d_small that have 32 channels; fusion: has the others.
-for row in cuda_5_ldmatrix cuda_6_wgmma; do
+fused_golden() { # precision, row, the rows of the other passes
     for file in cover2d_amp3 cover2d_small cover3d_small; do
-        [ $row = cuda_5_ldmatrix ] || [ $file = cover2d_small ] || continue
-        job "golden: $file bf16, fused_conv:$row" 240 "'$programs/cover' verify golden '$golden/$file.h5' --device cuda --precision bf16 --kernel fused_conv:$row"
+        [ $2 != cuda_6_wgmma ] || [ $file = cover2d_small ] || continue
+        job "golden: $file $1, fused_conv:$2" 240 "'$programs/cover' verify golden '$golden/$file.h5' --device cuda --precision $1 --kernel fused_conv:$2 $3"
     done
-done
+}
+fused_golden fp32 cuda_3_register ""
+fused_golden tf32 cuda_5_tf32 "--kernel fused_conv_backward_data:cuda_tf32 --kernel fused_conv_backward_weight:cuda_4_tensor"
+fused_golden bf16 cuda_5_ldmatrix ""
+fused_golden bf16 cuda_6_wgmma ""
 
 cat > "$log/run_one.sh" <<'INNER'
 log=$1
