@@ -67,6 +67,14 @@ void run_matrix_backward_weight(View dweight, View dbias, ConstView dy, ConstVie
                    : launch_matrix_weight<WeightTile<3, 2, 2>>)(dweight, dbias, dy, x, flat, stream);
 }
 
+void run_tensor_backward_weight(View dweight, View dbias, ConstView dy, ConstView x, const ConvParams& p,
+                                Stream& stream) {
+    (p.kernel == 1 ? launch_tensor_weight<TensorWeightTile<1>, const float*>
+                   : launch_tensor_weight<TensorWeightTile<3>, const float*>)("conv tensor_backward_weight", dweight,
+                                                                              dbias, dy, x.as<float>(), 0,
+                                                                              without_neighbours(p), stream);
+}
+
 template <class T>
 void run_first_forward(View y, ConstView x, ConstView weight, ConstView bias, const ConvParams& p, Stream& stream) {
     (p.kernel == 1 ? launch_first_forward<T, 1> : launch_first_forward<T, 3>)(y, x, weight, bias, p, stream);

@@ -5,7 +5,6 @@
 #pragma once
 
 #include "kernels/cuda/conv/ldmatrix_weight.cuh"
-#include "kernels/cuda/conv/tensor.cuh"
 
 namespace cover::cuda::COVER_CUDA_BUILD::conv {
 
@@ -128,14 +127,6 @@ void launch_tensor_weight(const char* name, View dweight, View dbias, ConstView 
         launch(stream, name, dim3(static_cast<unsigned>(parts), slices, static_cast<unsigned>(p.kernel_depth())),
                Tile::threads, bytes, tensor_backward_weight<Tile, X>, partial, dy.as<float>(), x, plan);
     });
-}
-
-inline void run_tensor_backward_weight(View dweight, View dbias, ConstView dy, ConstView x, const ConvParams& p,
-                                       Stream& stream) {
-    (p.kernel == 1 ? launch_tensor_weight<TensorWeightTile<1>, const float*>
-                   : launch_tensor_weight<TensorWeightTile<3>, const float*>)("conv tensor_backward_weight", dweight,
-                                                                              dbias, dy, x.as<float>(), 0,
-                                                                              without_neighbours(p), stream);
 }
 
 }  // namespace cover::cuda::COVER_CUDA_BUILD::conv
