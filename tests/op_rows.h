@@ -244,7 +244,7 @@ void check_table(const RowTest<Params, Run>& test) {
         if (narrowed().stride > 1 && row.by_name_only) continue;  // a vendor's kernels are not ours to sanitize
         bool reachable = false;
         // The emulation is slow, and so are the plans that a vendor's library makes for each shape: of a long list
-        // every 17th case that the row takes, and with COVER_TEST_EVERY=N every 12 N + 1st (37th for 3, 109th for 9):
+        // every 17th case that the row takes, and with COVER_TEST_EVERY=N every 12 N + 1st (37th for 3, 277th for 23):
         // primes, so that the numbers of channels and kernels that alternate in it do not fall in step. Each row begins
         // at another. TF32 takes the emulation twice as long as bfloat16: of shorter lists every third.
         const bool slow = row.device == Device::emulated || row.by_name_only;

@@ -3,7 +3,7 @@
 #   asan: address (leaks included) and undefined behaviour, all tests but those named below.
 #   tsan: data races, the tests of threads: pool, loader, a training step with several of them, and emulated CUDA threads.
 #   emulation-asan, emulation-tsan: the CUDA kernels on the emulated device alone: every row of every table on every
-#         EVERY-th of its shapes (3, 9; of the longest lists every 12 EVERY + 1st), and the emulation's own tests; asan
+#         EVERY-th of its shapes (3, 23; of the longest lists every 12 EVERY + 1st), and the emulation's own tests; asan
 #         the edges of the convolutions' tiles and whole steps as well.
 set -eu
 cd "$(dirname "$0")/.."
@@ -34,7 +34,7 @@ emulation-tsan)
     cases="*every row*,emulation*"
     # Races on purpose; and the bench, whose kernels the tables run already, at shapes that take hours here.
     without="emulation*a removed barrier*,bench:*"
-    export COVER_TEST_DEVICE=emulated COVER_TEST_EVERY="${EVERY:-9}" COVER_ARENA=off
+    export COVER_TEST_DEVICE=emulated COVER_TEST_EVERY="${EVERY:-23}" COVER_ARENA=off
     ;;
 *)
     echo "usage: sanitize.sh asan|tsan|emulation-asan|emulation-tsan"

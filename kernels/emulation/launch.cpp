@@ -78,11 +78,11 @@ void run_grid(Stream& stream, const LaunchGrid& grid, const Body& body) {
     const FiberOrder order = current_order();
     const std::uint64_t seed = chosen_seed;
     const std::int64_t blocks = std::int64_t{grid.blocks.x} * grid.blocks.y * grid.blocks.z;
-    // To begin a thread is dear under the thread sanitizer. Of a large grid some twenty stretches of blocks have
+    // To begin a thread is dear under the thread sanitizer. Of a large grid some eight stretches of blocks have
     // threads of their own, each an odd number of blocks, so that neighbours which race do so across an end of one.
     static std::atomic<std::uint64_t> launches = 0;
     const std::uint64_t launch_number = launches.fetch_add(1, std::memory_order_relaxed) + 1;
-    const std::int64_t stretch = blocks / 32 * 2 + 1;
+    const std::int64_t stretch = blocks / 16 * 2 + 1;
     const auto run_block = [&](std::int64_t number) {
         const auto plane = std::int64_t{grid.blocks.x} * grid.blocks.y;
         const uint3 index{static_cast<unsigned>(number % grid.blocks.x),
