@@ -142,6 +142,7 @@ bool fuses_convs(DType dtype, const Stream& stream) {
     if (!stream.fuse || (!named && names_any(stream, plain_ops))) return false;
     const auto any = [](const auto&) { return true; };
     const bool found = has_row("fused_conv", fused_conv_table(), dtype, stream, any) &&
+                       has_row("fused_conv_backward_data", fused_conv_backward_data_table(), dtype, stream, any) &&
                        has_row("fused_conv_backward_weight", fused_conv_backward_weight_table(), dtype, stream, any);
     require(found || !named, ErrorKind::configuration, "[fused_conv] the row that is named does not exist for ",
             name_of(dtype), " on ", name_of(stream.device), "; `cover info` lists them all");

@@ -76,17 +76,13 @@ double relative_error(const Tensor& a, const Tensor& b) {
 }
 
 // The device's own choice, where it has one; on a CUDA device, where what is unproven is taken by name alone, each row
-// of fused_conv with those of its name, or of TF32, in the other two tables.
+// of fused_conv with those of its name in the other tables.
 std::vector<KernelSelection> choices(Device device, DType dtype, Math math) {
     std::vector<KernelSelection> out;
     for (const auto& row : fused_conv_table()) {
         if (row.device != device || row.dtype != dtype || row.math != math) continue;
-        std::vector<std::string> names{text("fused_conv:", row.name)};
-        if (math == Math::tf32)
-            names.insert(names.end(),
-                         {"fused_conv_backward_data:cuda_tf32", "fused_conv_backward_weight:cuda_4_tensor"});
         if (device == Device::cuda)
-            out.push_back(selection_of(names));
+            out.push_back(selection_of({text("fused_conv:", row.name)}));
         else if (out.empty())
             out.emplace_back();
     }

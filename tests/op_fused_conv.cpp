@@ -62,6 +62,13 @@ std::vector<FusedConvParams> fused_cases(Values kind) {
         add(s, {8, 1, 0.2, max_pool}, {8, 1, 0.2, none}, 16, 3, 1);
         add(s, {1, 0, 1.0, none}, {}, 32, 3, 4);
         add(s, {3, 1, 0.2, none}, {5, 1, 0.5, none}, 6, 3, 2);
+        add(s, {3, 1, 0.2, none}, {6, 2, 0.5, none}, 40, 3, 5);
+        add(s, {3, 1, 0.2, none}, {5, 1, 0.5, none}, 6, 3, 0);
+    }
+    // Odd channels, resampled.
+    for (const Shape2& s : {Shape2{1, {2, 1, 10, 18}}, Shape2{2, {3, 2, 4, 6}}}) {
+        add(s, {5, 0, 1.0, upsample}, {6, 2, 0.2, max_pool}, 7, 3, 0);
+        add(s, {5, 1, 0.5, max_pool}, {9, 3, 0.2, upsample}, 8, 1, 1);
     }
     // Each kernel of cuda_6_wgmma, with what it meets in the network.
     for (const Shape2& s : {Shape2{1, {2, 1, 10, 18}}, Shape2{2, {3, 2, 4, 10}}}) {
@@ -315,16 +322,26 @@ TEST_CASE("fused_conv: tensor cores where a block takes more than one tile") {
         return p;
     };
     if (devices().empty()) skip("no device of those that this run is narrowed to is here");
-    // emulated_images: how many give a block two tiles, by the cuts of MatrixLaunch and WeightPlan.
-    const auto check = [&](const auto& test, std::int64_t emulated_images) {
+    // One part pooled, the other up-sampled.
+    const auto resampled = [&](std::int64_t n) {
+        FusedConvParams p = layer(n, 8, 8, 8);
+        p.conv.grid = {2, 1, 2, 2};
+        p.parts[0].resampling = Resampling::max_pool;
+        p.parts[1].resampling = Resampling::upsample;
+        return p;
+    };
+    const auto check = [&](const auto& test) {
         for (const auto& row : test.table) {
-            const bool one_tile = std::string_view(row.name) == "cuda_3_register";
-            if (row.device == Device::cpu || !is_tested(row.device) || one_tile) continue;
-            std::vector<FusedConvParams> layers{layer(emulated_images, row.math == Math::tf32 ? 16 : 32, 0, 32)};
+            if (row.device == Device::cpu || !is_tested(row.device)) continue;
+            // Rung 3 gives a block one tile. 1584 tiles give one of rung 5 two, and three to a slice of a weight
+            // gradient.
+            const std::string_view name = row.name;
+            if (name == "cuda_3_register") continue;
+            std::vector<FusedConvParams> layers{name == "cuda_6_wgmma" ? layer(1584, 32, 0, 32) : resampled(1584)};
             if (row.device == Device::cuda)
                 layers = {layer(6400, 32, 0, 32),  layer(6400, 64, 0, 64),   layer(6400, 32, 0, 64),
                           layer(6400, 64, 0, 128), layer(6400, 64, 128, 64), layer(6400, 32, 64, 32),
-                          layer(6400, 64, 0, 32)};
+                          layer(6400, 64, 0, 32),  resampled(6400)};
             for (const FusedConvParams& p : layers)
                 if (row.can_run(p, *row_stream(row, p)->facts)) {
                     const std::string sentence = check_row(test, row, p);
@@ -332,8 +349,8 @@ TEST_CASE("fused_conv: tensor cores where a block takes more than one tile") {
                 }
         }
     };
-    check(fused_conv_test(Values::coarse), 1584);
-    check(fused_weight_test(Values::coarse), 1056);
+    check(fused_conv_test(Values::coarse));
+    check(fused_weight_test(Values::coarse));
 }
 
 TEST_CASE("fused_conv: by hand") {
@@ -444,6 +461,9 @@ TEST_CASE("fused_conv: who names a plain row gets plain convolutions") {
         return false;
     };
     stream.selection = &missing;
+    CHECK(refused());
+    KernelSelection missing_gradient{{{"fused_conv_backward_data", "cuda_tf32"}}};
+    stream.selection = &missing_gradient;
     CHECK(refused());
     stream.selection = &both;
     stream.fuse = false;

@@ -244,15 +244,15 @@ void check_table(const RowTest<Params, Run>& test) {
         if (narrowed().stride > 1 && row.by_name_only) continue;  // a vendor's kernels are not ours to sanitize
         bool reachable = false;
         // The emulation is slow, and so are the plans that a vendor's library makes for each shape: of a long list
-        // every 17th case that the row takes, and with COVER_TEST_EVERY=N every 12 N + 1st (37th for 3, 277th for 23):
+        // every 17th case that the row takes, and with COVER_TEST_EVERY=N every 12 N + 1st (61st for 5, 277th for 23):
         // primes, so that the numbers of channels and kernels that alternate in it do not fall in step. Each row begins
-        // at another. TF32 takes the emulation twice as long as bfloat16: of shorter lists every third.
+        // at another. TF32 takes the emulation twice as long as bfloat16: of shorter lists every 5th.
         const bool slow = row.device == Device::emulated || row.by_name_only;
         std::size_t stride = narrowed().stride;
         if (slow && test.cases.size() > 300)
             stride = stride > 1 ? 12 * stride + 1 : 17;
         else if (row.device == Device::emulated && row.math == Math::tf32 && test.cases.size() > 60)
-            stride *= 3;
+            stride = std::max<std::size_t>(stride, 5);
         std::size_t place = stride - slow_rows % stride;
         slow_rows += slow;
         for (const Params& params : test.cases) {

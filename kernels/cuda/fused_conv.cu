@@ -10,10 +10,14 @@
 namespace cover::cuda::COVER_CUDA_BUILD {
 namespace conv {
 
-// Any input; what is wanted of the output's statistics is of whole units.
+// The first layer of the network has one channel, nothing pending, and kernels of its own; it is left to the plain ops.
+bool is_first_layer(const FusedConvParams& p) { return p.conv.c_in == 1 && !p.any_pending(); }
+
+// What is wanted of the output's statistics is of whole units.
 bool fits_fused_tile(const FusedConvParams& p, const DeviceFacts&) {
-    return p.groups == 0 || has_whole_units(p.conv.c_out, p.groups);
+    return !is_first_layer(p) && (p.groups == 0 || has_whole_units(p.conv.c_out, p.groups));
 }
+bool fits_fused_tile_weight(const FusedConvParams& p, const DeviceFacts&) { return !is_first_layer(p); }
 
 void run_fused_tile_forward(View y, View mean, View rstd, const PendingInput& input, ConstView weight, ConstView bias,
                             const FusedConvParams& p, Stream& stream) {
@@ -28,8 +32,7 @@ void run_fused_tile_backward_weight(View dweight, View dbias, ConstView dy, cons
     });
 }
 
-// Eight channels are a unit of the statistics, and one access or two. The first layer of the network (c_in 1) has
-// nothing pending and kernels of its own; it is left to the plain ops.
+// Eight channels are a unit of the statistics, and one access or two.
 template <class T>
 bool fits_fused_matrices(const FusedConvParams& p, const DeviceFacts& facts) {
     using Largest = FewOutputs<T, 3>;
@@ -64,8 +67,8 @@ __global__ void copy_input_channels(float* out, const float* weight, ConvParams 
 // A plain data gradient for each part, with its channels of the weights.
 template <Math math>
 void run_fused_backward_data(View first, View second, ConstView dy, ConstView weight, const FusedConvParams& p,
-                             Stream& wanted) {
-    Stream stream = wanted;
+                             Stream& caller) {
+    Stream stream = caller;
     stream.math = math;
     std::int64_t channel = 0;
     for (const View& dx : {first, second}) {
@@ -90,7 +93,7 @@ std::span<const FusedConvVariant> fused_conv_rows() {
     static constexpr FusedConvVariant rows[] = {
         {"cuda_3_register", this_device, DType::float32, Math::exact, conv::fits_fused_tile,
          conv::run_fused_tile_forward},
-        {"cuda_5_tf32", this_device, DType::float32, Math::tf32, conv::fits_fused_matrices<float>,
+        {"cuda_tf32", this_device, DType::float32, Math::tf32, conv::fits_fused_matrices<float>,
          conv::run_fused_forward<float>},
         {"cuda_5_ldmatrix", this_device, DType::bfloat16, Math::exact, conv::fits_fused_matrices<bfloat16>,
          conv::run_fused_forward<bfloat16>},
@@ -110,9 +113,9 @@ std::span<const FusedConvBackwardDataVariant> fused_conv_backward_data_rows() {
 }
 std::span<const FusedConvBackwardWeightVariant> fused_conv_backward_weight_rows() {
     static constexpr FusedConvBackwardWeightVariant rows[] = {
-        {"cuda_3_register", this_device, DType::float32, Math::exact, always<FusedConvParams>,
+        {"cuda_3_register", this_device, DType::float32, Math::exact, conv::fits_fused_tile_weight,
          conv::run_fused_tile_backward_weight},
-        {"cuda_4_tensor", this_device, DType::float32, Math::tf32, conv::fits_fused_matrices<float>,
+        {"cuda_tf32", this_device, DType::float32, Math::tf32, conv::fits_fused_matrices<float>,
          conv::run_fused_tensor_weight},
         {"cuda_5_ldmatrix", this_device, DType::bfloat16, Math::exact, conv::fits_fused_matrices<bfloat16>,
          conv::run_fused_backward_weight},

@@ -7,7 +7,7 @@
 
 namespace cover::cuda::COVER_CUDA_BUILD::conv {
 
-// As the X of tensor_backward_weight. begin() comes first; its barrier is in it.
+// As the X of tensor_backward_weight.
 template <class Tile>
 struct PendingTiles {
     using Staged =
@@ -24,11 +24,11 @@ struct PendingTiles {
         return Shared::shared_bytes_of<PendingPart<float>>(2) + Shared::shared_bytes_of<float>(small_count);
     }
 
+    // What it leaves in shared memory is there behind the next block_sync.
     __device__ void begin(Shared& shared) {
         parts = shared.take<PendingPart<float>>(2);
         small = shared.take<float>(small_count);
         share(parts, input);
-        block_sync();
     }
     static __device__ StagedPlace place(const HaloPlace& at, int shift, int channel) {
         return {at.plane + shift, at.h - Tile::halo, at.w - Tile::halo, channel};

@@ -1,7 +1,7 @@
 // Rung 3 as a fused convolution, float32 multiplied exactly: tile_conv and tile_backward_weight on an input on which
 // something is pending. A thread brings the values of one channel to shared memory and keeps what is pending on it, so
-// that only the pixels of a resampling are read more than once. A warp owns eight outputs of all pixels of the tile: a
-// unit of the moments, for the group norm that follows, is a warp's.
+// that mean, deviation and affine are read once for all its pixels. A warp owns eight outputs of all pixels of the
+// tile: a unit of the moments, for the group norm that follows, is a warp's.
 //
 // Arithmetic is that of the plain ops (norm.cu, pool.cu, resize.cu).
 #pragma once
@@ -76,7 +76,7 @@ struct PendingChannel {
     }
 };
 
-// As the In of tile_conv and the X of tile_backward_weight. begin() comes first; a barrier before the first pixels.
+// As the In of tile_conv and the X of tile_backward_weight.
 struct PendingImage {
     PendingParts<float> input;
     norm::Moments* moments;     // (tiles, c_out / 8) of what tile_conv stores, or null
@@ -90,6 +90,7 @@ struct PendingImage {
     }
     static constexpr std::size_t shared_bytes() { return Shared::shared_bytes_of<PendingPart<float>>(2); }
 
+    // What it leaves in shared memory is there behind the next block_sync, the one in front of the first pixels.
     __device__ void begin(Shared& shared) {
         parts = shared.take<PendingPart<float>>(2);
         share(parts, input);
@@ -113,13 +114,13 @@ struct PendingImage {
         }
     }
 
-    // 32 channels of the lines around line at.h of plane at.d, from pixel at.w and channel at.o on.
+    // 32 channels of the lines around line at.h of plane at.d, from pixel at.w and channel at.channel on.
     template <int side>
     __device__ void stage_lines(float* staged, const ConvParams& p, const TilePlace& at) const {
         constexpr int columns = weight_pixels + 2 * (side / 2);
         static_assert(weight_threads % weight_channels == 0, "a thread keeps its channel");
         const int thread = static_cast<int>(threadIdx.x), own = thread % weight_channels,
-                  c = static_cast<int>(at.o) + own;
+                  c = static_cast<int>(at.channel) + own;
         const Lines lines = Lines::of(p, at, at.d, side / 2);
         const bool exists = c < p.c_in;
         const PendingChannel channel = PendingChannel::of(parts, static_cast<int>(at.n), exists ? c : 0);
@@ -135,7 +136,7 @@ struct PendingImage {
                                   const ConvParams& p, const TilePlace& at) const {
         static_assert(Shape::pixel_threads == 32 && Shape::outputs == unit_channels);
         const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
-        const std::int64_t o = at.o + warp * Shape::outputs;
+        const std::int64_t o = at.channel + warp * Shape::outputs;
         if (!moments || o >= p.c_out) return;
         const int height = static_cast<int>(min_of(tile_height, p.grid.h - at.h)),
                   width = static_cast<int>(min_of(tile_width, p.grid.w - at.w));

@@ -226,15 +226,15 @@ void accumulate_gradients(View dweight, View dbias, const WeightPlan& plan, std:
            partial.data(), weights, std::int64_t{plan.c_out}, slices);
 }
 
-// kernel: of matrix_backward_weight's parameters, with activations of type T.
-template <class Tile, class T>
-void launch_gradient(const char* name, void (*kernel)(float*, const T*, const T*, WeightPlan), std::size_t shared_bytes,
-                     View dweight, View dbias, ConstView dy, ConstView x, const ConvParams& p, Stream& stream) {
+// kernel: of matrix_backward_weight's parameters, with activations of type T; x as it takes them.
+template <class Tile, class T, class X>
+void launch_gradient(const char* name, void (*kernel)(float*, const T*, X, WeightPlan), std::size_t shared_bytes,
+                     View dweight, View dbias, ConstView dy, const X& x, const ConvParams& p, Stream& stream) {
     const WeightPlan plan = WeightPlan::of<Tile>(p);
     const std::int64_t parts = WeightPlan::tiles_of_channels<Tile>(p);
     accumulate_gradients(dweight, dbias, plan, p.weight_count(), stream, [&](float* partial, unsigned slices) {
         launch(stream, name, dim3(static_cast<unsigned>(parts), slices, static_cast<unsigned>(p.kernel_depth())),
-               Tile::threads, shared_bytes, kernel, partial, dy.as<T>(), x.as<T>(), plan);
+               Tile::threads, shared_bytes, kernel, partial, dy.as<T>(), x, plan);
     });
 }
 
@@ -247,7 +247,7 @@ constexpr std::size_t matrix_weight_bytes() {
 template <class Tile>
 void launch_matrix_weight(View dweight, View dbias, ConstView dy, ConstView x, const ConvParams& p, Stream& stream) {
     launch_gradient<Tile, bfloat16>("conv matrix_backward_weight", matrix_backward_weight<Tile>,
-                                    matrix_weight_bytes<Tile>(), dweight, dbias, dy, x, p, stream);
+                                    matrix_weight_bytes<Tile>(), dweight, dbias, dy, x.as<bfloat16>(), p, stream);
 }
 
 }  // namespace cover::cuda::COVER_CUDA_BUILD::conv

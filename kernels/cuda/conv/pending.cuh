@@ -1,5 +1,5 @@
-// How the fused convolutions of rung 5 bring their pixels to shared memory. What is pending on them is done on the way:
-// a tile is asked for before the last one's products and finished behind them.
+// How the fused convolutions of rung 5, and of rung 4 the weight gradient, bring their pixels to shared memory. What is
+// pending on them is done on the way: a tile is asked for before the last one's products and finished behind them.
 //
 //   nothing      copied, as for a plain convolution
 //   group norm   copied, then activated in place by the thread that copied, which needs no barrier

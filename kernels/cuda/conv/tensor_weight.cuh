@@ -28,7 +28,10 @@ __global__ void __launch_bounds__(Tile::threads, 3)
     Shared shared;
     float* const staged_x = shared.take<float>(2 * Tile::x_count);
     float* const staged_dy = shared.take<float>(2 * Tile::dy_count);
-    if constexpr (!is_stored) x.begin(shared);
+    if constexpr (!is_stored) {
+        x.begin(shared);
+        block_sync();
+    }
 
     const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
     const int quad = lane / 4, within = lane % 4;
@@ -119,14 +122,10 @@ __global__ void __launch_bounds__(Tile::threads, 3)
 template <class Tile, class X>
 void launch_tensor_weight(const char* name, View dweight, View dbias, ConstView dy, const X& x, std::size_t x_bytes,
                           const ConvParams& p, Stream& stream) {
-    const WeightPlan plan = WeightPlan::of<Tile>(p);
-    const std::int64_t parts = WeightPlan::tiles_of_channels<Tile>(p);
-    const std::size_t bytes = Shared::shared_bytes_of<float>(2 * Tile::x_count) +
-                              Shared::shared_bytes_of<float>(2 * Tile::dy_count) + x_bytes;
-    accumulate_gradients(dweight, dbias, plan, p.weight_count(), stream, [&](float* partial, unsigned slices) {
-        launch(stream, name, dim3(static_cast<unsigned>(parts), slices, static_cast<unsigned>(p.kernel_depth())),
-               Tile::threads, bytes, tensor_backward_weight<Tile, X>, partial, dy.as<float>(), x, plan);
-    });
+    launch_gradient<Tile, float>(name, tensor_backward_weight<Tile, X>,
+                                 Shared::shared_bytes_of<float>(2 * Tile::x_count) +
+                                     Shared::shared_bytes_of<float>(2 * Tile::dy_count) + x_bytes,
+                                 dweight, dbias, dy, x, p, stream);
 }
 
 }  // namespace cover::cuda::COVER_CUDA_BUILD::conv

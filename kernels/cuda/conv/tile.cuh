@@ -40,9 +40,9 @@ struct TileMemory {
     }
 };
 
-// A block's first pixel and output channel.
+// A block's first pixel and channel: of the outputs; of a weight gradient's, of the inputs.
 struct TilePlace {
-    std::int64_t n, d, h, w, o;
+    std::int64_t n, d, h, w, channel;
 };
 
 // in (n, d, h, w, c_in) -> out (n, d, h, w, c_out), with the p of *this* direction: for a data gradient c_in is the
