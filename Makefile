@@ -69,7 +69,7 @@ help:
 	@echo "make fuzz          every reader of foreign files under libFuzzer, SECONDS=$(SECONDS) each, JOBS=$(JOBS) at a time; needs clang"
 	@echo "make asan          the tests under the address and undefined-behaviour sanitizers; JOBS (all) at a time"
 	@echo "make tsan          the tests of threads under the thread sanitizer"
-	@echo "make emulation-asan  the CUDA kernels, emulated, under the address and undefined-behaviour sanitizers: every 3rd shape (EVERY)"
+	@echo "make emulation-asan  the CUDA kernels, emulated, under the address and undefined-behaviour sanitizers: every 5th shape (EVERY)"
 	@echo "make emulation-tsan  the same under the thread sanitizer: races between CUDA threads; every 23rd shape (EVERY)"
 	@echo "make gpu-check     all CUDA rows and runs on a device, and compute-sanitizer; prints a table"
 	@echo "make gpu-bench     every CUDA row and the training step on a device beside PyTorch and cuDNN; JSON and docs/benchmarks_gpu.md"
