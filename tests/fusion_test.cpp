@@ -104,12 +104,13 @@ void compare_with_plain(int dims, DType dtype, const Stream& stream) {
     CHECK_MESSAGE(!ran(fused, {"concat"}), at);
     CHECK_MESSAGE((ran(plain, {"conv", "concat", "split"}) && !ran(plain, {"fused_conv"})), at);
     // Statistics are summed in another order; in bfloat16 and TF32 a value at the edge of a rounding then falls to its
-    // other side, and so do the values that follow from it.
-    const double losses = dtype == DType::bfloat16 ? 1e-4
-                          : is_tf32                ? 1e-5
+    // other side, and so do the values that follow from it. The limits of the gradients there are some four times what
+    // the emulation shows (a limit of 0 prints it).
+    const double losses = dtype == DType::bfloat16 ? 2e-5
+                          : is_tf32                ? 5e-6
                                                    : 1e-6,
-                 gradients = dtype == DType::bfloat16 ? 0.03
-                             : is_tf32                ? 0.004
+                 gradients = dtype == DType::bfloat16 ? 0.02
+                             : is_tf32                ? 0.002
                                                       : 5e-5;
     CHECK_MESSAGE(std::abs(fused.result.loss - plain.result.loss) <= losses * plain.result.loss, at, fused.result.loss,
                   " and ", plain.result.loss);
