@@ -405,7 +405,11 @@ TEST_CASE("vendor: the program refuses a vendor's row on the CPU, and says where
         CHECK(info.code == 0);
         return nlohmann::json::parse(info.out);
     };
-    CHECK(about("")["vendor_cudnn"].get<std::string>() == vendor::find(Library::cudnn).where);
+    const std::string found = about("")["vendor_cudnn"];
+    if (vendor::plugin().functions)
+        CHECK(found == vendor::find(Library::cudnn).where);
+    else  // The program looks for it beside itself, this test beside its own file: one sentence with other folders.
+        CHECK(contains(found, vendor::plugin().where.substr(0, vendor::plugin().where.find(", looked for in "))));
     if (const std::string why = why_none(); !why.empty()) return skip(why);
     CHECK(contains(about("COVER_VENDOR_PATH=" + folder.path())["vendor_cublas"], "cuBLAS is not there"));
     const nlohmann::json pretended = about("COVER_VENDOR_PATH=" COVER_PRETEND_VENDOR);
